@@ -1,0 +1,307 @@
+/*
+ * What the engine's files share.  Nobody else includes this.
+ *
+ * Locks: a run has one.  Whatever is marked (locked) is called with it held,
+ * (free) without.  Reference counts and queues change under the lock only.
+ */
+
+#ifndef WF_ENGINE_H_INCLUDED_
+#define WF_ENGINE_H_INCLUDED_
+
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "wf_run.h"
+#include "wf_json.h"
+
+
+#define WF_NO_MEMORY        "out of memory"
+
+/* Bytes of wf_alloc() that need no malloc(). */
+#define WF_CALL_ARENA       1024
+
+/* A step that returned because nginx is leaving waits so long, in ms. */
+#define WF_LEAVING_DELAY    1000
+
+
+typedef struct {
+    char               *name;
+    char               *no_memory;      /* the run's error without memory */
+    wf_status_t       (*run)(wf_run_t *run, const wf_event_t *ev);
+    uint32_t            num_workers;
+    int                 has_retry;
+    wf_retry_policy_t   retry;
+} wf_graph_step_t;
+
+
+typedef struct {
+    char               *name;
+    uint32_t            nsteps;
+    uint32_t           *steps;          /* that accept it, in order */
+} wf_graph_type_t;
+
+
+struct wf_graph_s {
+    char               *name;
+    char               *description;
+    uint32_t            nsteps;
+    uint32_t            ntypes;
+    wf_graph_step_t    *steps;          /* sorted by name */
+    wf_graph_type_t    *types;          /* that steps accept, sorted by name */
+    int                 waits;          /* for events from outside */
+};
+
+
+typedef struct wf_job_s   wf_job_t;
+typedef struct wf_item_s  wf_item_t;
+typedef struct wf_call_s  wf_call_t;
+
+
+/* An event for one step.  It is in one queue at most, or in progress; what
+ * the step has collected is a list of its own. */
+
+struct wf_job_s {
+    wf_job_t           *next;
+    wf_job_t           *next_kept;
+    wf_item_t          *item;
+    int64_t             first;          /* when it was executed first, in ms */
+    int64_t             due;
+    uint64_t            order;          /* in which it was sent */
+    uint32_t            step;
+    uint32_t            retries;
+    unsigned            timed:1;        /* first is set */
+    unsigned            kept:1;         /* was collected, once and for all */
+    unsigned            chosen:1;
+};
+
+
+/* An event, with a job for each step that it is sent to, and its text. */
+
+struct wf_item_s {
+    wf_event_t          event;
+    uint32_t            refs;
+    uint32_t            njobs;
+    wf_job_t            jobs[];
+};
+
+
+typedef struct {
+    wf_job_t           *head;
+    wf_job_t           *tail;
+} wf_queue_t;
+
+
+typedef struct {
+    wf_queue_t          waiting;        /* for one of the step's workers */
+    uint32_t            busy;           /* workers: ready, run, delayed */
+    uint32_t            nkept;
+    wf_queue_t          kept;           /* collected, by order */
+} wf_run_step_t;
+
+
+/* A context value; a new one is made when it is set. */
+
+typedef struct {
+    uint32_t            refs;
+    size_t              len;
+    char                data[];
+} wf_value_t;
+
+
+typedef struct {
+    char               *key;
+    wf_value_t         *value;
+} wf_entry_t;
+
+
+struct wf_engine_run_s {
+    pthread_mutex_t     lock;
+    pthread_cond_t      ended;          /* wakes wf_sleep() */
+    const wf_graph_t   *graph;
+    wf_run_options_t    options;        /* its slices are not used */
+    const char         *task_id;
+    const char         *session_id;
+
+    int                 state;          /* BUSY: has not ended; atomic */
+    unsigned            started:1;
+    unsigned            woken:1;        /* until output is taken */
+    unsigned            final:1;
+
+    uint32_t            nbusy;          /* workers of all steps */
+    uint32_t            nready;
+    uint32_t            claims;         /* calls that will take a ready job */
+    uint32_t            asked;          /* threads that have not come yet */
+    uint32_t            active;         /* threads asked for or working */
+
+    wf_queue_t          ready;          /* jobs that have a worker */
+    wf_job_t           *delayed;        /* the same, by due time */
+    wf_call_t          *calls;          /* in progress, the oldest first */
+    wf_call_t         **last_call;
+    uint64_t            order;
+
+    wf_entry_t         *entries;        /* sorted by key */
+    size_t              nentries;
+    size_t              size;
+
+    wf_run_output_t    *output;
+    wf_run_output_t   **last_output;
+    wf_run_output_t    *no_result;      /* made early: it must not fail */
+
+    wf_value_t         *result;
+    wf_buf_t            error;
+    wf_slice_t          error_text;
+
+    wf_run_step_t       steps[];
+};
+
+
+typedef union wf_align_u {
+    long double         real;
+    long long           integer;
+    void               *pointer;
+    void              (*function)(void);
+} wf_align_t;
+
+
+typedef struct wf_chunk_s  wf_chunk_t;
+typedef struct wf_hold_s   wf_hold_t;
+
+struct wf_hold_s {
+    wf_hold_t          *next;
+    wf_value_t         *value;
+};
+
+
+/* A step's call: what the plugin knows as its run. */
+
+struct wf_call_s {
+    wf_run_t            run;            /* first */
+    wf_engine_run_t    *engine;
+    wf_job_t           *job;
+    wf_call_t          *next;
+    wf_call_t         **prev;
+    unsigned            claim:1;        /* counted in the run's claims */
+    unsigned            counts:1;       /* the execution failed by itself */
+
+    wf_status_t         status;
+    int64_t             delay;          /* of the next execution, -1: none */
+
+    wf_queue_t          taken;          /* what wf_collect() gave */
+    wf_hold_t          *holds;          /* what wf_get() gave */
+    wf_buf_t            error;
+    wf_buf_t            scratch;
+    wf_info_t           info;
+
+    wf_chunk_t         *chunks;
+    char               *free;
+    size_t              room;
+    wf_align_t          arena[WF_CALL_ARENA / sizeof(wf_align_t)];
+};
+
+
+/* wf_graph.c */
+
+const wf_graph_type_t *wf_graph_type(const wf_graph_t *g, wf_slice_t name);
+int wf_graph_step(const wf_graph_t *g, wf_slice_t name);    /* -1: none */
+int wf_graph_accepts(const wf_graph_type_t *type, uint32_t step);
+
+char *wf_strdup(const char *s);
+
+/* wf_check.c */
+
+int wf_check_name(const char *name, wf_buf_t *scratch);     /* 1: good */
+int wf_check_steps(const wf_plugin_t *plugin, const wf_workflow_t *w,
+    wf_buf_t *error);
+int wf_check_events(const wf_plugin_t *plugin, const wf_workflow_t *w,
+    wf_buf_t *error);
+const wf_step_t *wf_manifest_step(const wf_plugin_t *plugin,
+    const wf_workflow_t *w, uint32_t i);
+
+/* wf_queue.c */
+
+wf_item_t *wf_item_create(const wf_graph_type_t *type, uint32_t njobs,
+    wf_slice_t data);
+void wf_item_release(wf_item_t *item);                      /* locked */
+void wf_queue_add(wf_queue_t *q, wf_job_t *job);
+wf_job_t *wf_queue_take(wf_queue_t *q);
+void wf_queue_free(wf_queue_t *q);
+void wf_item_send(wf_engine_run_t *run, wf_item_t *item);   /* locked */
+void wf_job_send(wf_engine_run_t *run, wf_job_t *job,
+    int64_t delay);                                         /* locked */
+void wf_job_delay(wf_engine_run_t *run, wf_job_t *job,
+    int64_t delay);                                         /* locked */
+void wf_job_done(wf_engine_run_t *run, wf_job_t *job);      /* locked */
+int64_t wf_time_ns(void);
+int64_t wf_time(void);                                      /* ms */
+
+/* wf_run.c */
+
+int wf_run_ended(const wf_engine_run_t *run);
+uint32_t wf_run_need(const wf_engine_run_t *run);           /* locked */
+int wf_run_alert(wf_engine_run_t *run);     /* locked; 1: then call wake() */
+void wf_run_settle(wf_engine_run_t *run);                   /* locked */
+
+/* wf_outcome.c */
+
+wf_run_output_t *wf_output_create(wf_slice_t before, wf_slice_t data,
+    wf_slice_t after);
+void wf_output_add(wf_engine_run_t *run, wf_run_output_t *out); /* locked */
+void wf_run_complete(wf_engine_run_t *run, wf_value_t *result,
+    wf_run_output_t *out);                                  /* locked */
+void wf_run_fail(wf_engine_run_t *run, uint32_t step, wf_slice_t text,
+    int final);                                             /* locked */
+void wf_run_fail_idle(wf_engine_run_t *run);                /* locked */
+
+/* wf_step.c */
+
+void wf_call_init(wf_call_t *call, wf_engine_run_t *run);
+void wf_call_begin(wf_call_t *call, wf_job_t *job);         /* locked */
+void wf_call_run(wf_call_t *call);                          /* free */
+void wf_call_end(wf_call_t *call);                          /* locked */
+void wf_call_free(wf_call_t *call);
+void *wf_call_alloc(wf_call_t *call, size_t size);
+wf_status_t wf_call_error(wf_call_t *call, wf_status_t status, ...);
+int wf_run_leaving(const wf_engine_run_t *run);
+
+/* wf_host.c */
+
+extern const wf_host_t  wf_host;
+
+wf_status_t wf_host_check(wf_call_t *call, const char *function,
+    const char *what, const char *json, size_t len, wf_slice_t *value);
+wf_status_t wf_host_check_event(wf_call_t *call, const char *function,
+    const char *type, const char *json, size_t len, wf_slice_t *fields);
+wf_status_t wf_host_ended(wf_call_t *call);
+wf_status_t wf_host_no_memory(wf_call_t *call);
+void wf_host_unlock(wf_engine_run_t *run, int wake);
+
+/* wf_send.c */
+
+wf_status_t wf_host_send(wf_run_t *r, const char *step, const char *type,
+    const char *json, size_t len);
+wf_status_t wf_host_stop(wf_run_t *r, const char *json, size_t len);
+wf_status_t wf_host_stop_text(wf_run_t *r, const char *text, size_t len);
+wf_status_t wf_host_stream(wf_run_t *r, const char *type, const char *json,
+    size_t len);
+
+/* wf_context.c */
+
+wf_value_t *wf_value_create(wf_slice_t data);
+void wf_value_release(wf_value_t *value);                   /* locked */
+wf_value_t *wf_context_get(const wf_engine_run_t *run,
+    const char *key);                                       /* locked */
+int wf_context_set(wf_engine_run_t *run, const char *key,
+    wf_value_t *value);                                     /* locked */
+void wf_context_free(wf_engine_run_t *run);
+
+/* wf_collect.c */
+
+void wf_kept_add(wf_engine_run_t *run, wf_job_t *job);      /* locked */
+wf_status_t wf_kept_take(wf_call_t *call, const char *const *types, size_t n,
+    const wf_event_t **events);                             /* locked */
+void wf_kept_put_back(wf_engine_run_t *run, wf_queue_t *taken); /* locked */
+void wf_kept_free(wf_queue_t *kept);                        /* locked */
+
+
+#endif /* WF_ENGINE_H_INCLUDED_ */

@@ -1,0 +1,371 @@
+/* workflow_service name { ... } */
+
+#include "ngx_http_workflow.h"
+
+
+static char *ngx_http_workflow_service_finish(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what);
+static char *ngx_http_workflow_service_limits(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what);
+static ngx_int_t ngx_http_workflow_seconds(ngx_conf_t *cf, ngx_msec_t msec,
+    ngx_str_t *text);
+
+
+#define ngx_http_workflow_service_directive(name, set, example)               \
+    { { ngx_string(#name), NGX_CONF_TAKE1, set, 0,                            \
+        offsetof(ngx_workflow_service_t, name), NULL }, example }
+
+
+static ngx_http_workflow_directive_t  ngx_http_workflow_service_directives[] = {
+
+    ngx_http_workflow_service_directive(workflow, ngx_conf_set_str_slot,
+        "workflow greeting;"),
+
+    ngx_http_workflow_service_directive(queue, ngx_conf_set_str_slot,
+        "queue tasks;"),
+
+    ngx_http_workflow_service_directive(description, ngx_conf_set_str_slot,
+        "description \\\"Greets whoever asks.\\\";"),
+
+    ngx_http_workflow_service_directive(host, ngx_conf_set_str_slot,
+        "host 127.0.0.1;"),
+
+    ngx_http_workflow_service_directive(port, ngx_conf_set_num_slot,
+        "port 8002;"),
+
+    ngx_http_workflow_service_directive(running, ngx_conf_set_flag_slot,
+        "running on;"),
+
+    ngx_http_workflow_service_directive(step_interval, ngx_conf_set_msec_slot,
+        "step_interval 100ms;"),
+
+    ngx_http_workflow_service_directive(max_concurrent_tasks,
+        ngx_conf_set_num_slot, "max_concurrent_tasks 8;"),
+
+    ngx_http_workflow_service_directive(raise_exceptions,
+        ngx_conf_set_flag_slot, "raise_exceptions off;"),
+
+    ngx_http_workflow_service_directive(thread_pool, ngx_conf_set_str_slot,
+        "thread_pool workflow;"),
+
+    ngx_http_workflow_service_directive(timeout, ngx_conf_set_msec_slot,
+        "timeout 10s;"),
+
+    ngx_http_workflow_service_directive(result_ttl, ngx_conf_set_sec_slot,
+        "result_ttl 1h;"),
+
+    ngx_http_workflow_service_directive(event_ttl, ngx_conf_set_sec_slot,
+        "event_ttl 10m;"),
+
+    ngx_http_workflow_service_directive(max_events, ngx_conf_set_num_slot,
+        "max_events 1024;"),
+
+    ngx_http_workflow_service_directive(max_queued, ngx_conf_set_num_slot,
+        "max_queued 1000000;"),
+
+    ngx_http_workflow_service_directive(max_message_size,
+        ngx_conf_set_size_slot, "max_message_size 1m;"),
+
+    { ngx_null_command, NULL }
+};
+
+
+char *
+ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_workflow_main_conf_t *wmcf = conf;
+
+    char                     *rv;
+    ngx_str_t                *value, name, what;
+    ngx_uint_t                i;
+    ngx_workflow_service_t  **service, *s;
+    u_char                    buf[NGX_WORKFLOW_MAX_NAME + 32];
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+        name = value[1];
+
+    } else if (ngx_http_workflow_env(cf, "WORKFLOW_SERVICE_SERVICE_NAME",
+                                     &name)
+               != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"workflow_service\" has no name, and "
+                           "WORKFLOW_SERVICE_SERVICE_NAME is not set; write "
+                           "\"workflow_service NAME { ... }\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_workflow_name(cf, "workflow_service", &name) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (name.len == sizeof("control_plane") - 1
+        && ngx_memcmp(name.data, "control_plane", name.len) == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "a workflow_service cannot be called "
+                           "\"control_plane\", which is where services send "
+                           "their results; give it another name");
+        return NGX_CONF_ERROR;
+    }
+
+    service = wmcf->services.elts;
+
+    for (i = 0; i < wmcf->services.nelts; i++) {
+        if (service[i]->name.len == name.len
+            && ngx_memcmp(service[i]->name.data, name.data, name.len) == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "workflow_service \"%V\" is declared twice, "
+                               "first in %s:%ui; give one of them another "
+                               "name", &name, service[i]->file,
+                               service[i]->line);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    s = ngx_pcalloc(cf->pool, sizeof(ngx_workflow_service_t));
+    if (s == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    s->name = name;
+    s->file = cf->conf_file->file.name.data;
+    s->line = cf->conf_file->line;
+    s->port = NGX_CONF_UNSET_UINT;
+    s->running = NGX_CONF_UNSET;
+    s->raise_exceptions = NGX_CONF_UNSET;
+    s->step_interval = NGX_CONF_UNSET_MSEC;
+    s->max_concurrent_tasks = NGX_CONF_UNSET_UINT;
+    s->timeout = NGX_CONF_UNSET_MSEC;
+    s->result_ttl = NGX_CONF_UNSET;
+    s->event_ttl = NGX_CONF_UNSET;
+    s->max_events = NGX_CONF_UNSET_UINT;
+    s->max_queued = NGX_CONF_UNSET_UINT;
+    s->max_message_size = NGX_CONF_UNSET_SIZE;
+
+    what.data = buf;
+    what.len = ngx_sprintf(buf, "workflow_service \"%V\"", &name) - buf;
+
+    rv = ngx_http_workflow_block(cf, ngx_http_workflow_service_directives, s,
+                                 &what);
+
+    if (rv == NGX_CONF_OK) {
+        rv = ngx_http_workflow_service_env(cf, s);
+    }
+
+    if (rv == NGX_CONF_OK) {
+        rv = ngx_http_workflow_service_finish(cf, s, &what);
+    }
+
+    if (rv == NGX_CONF_OK) {
+        rv = ngx_http_workflow_service_limits(cf, s, &what);
+    }
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    service = ngx_array_push(&wmcf->services);
+    if (service == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *service = s;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_workflow_service_finish(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what)
+{
+    if (service->description.data == NULL) {
+        ngx_str_set(&service->description,
+                    "A service that wraps a workflow.");
+    }
+
+    if (service->thread_pool.data == NULL) {
+        ngx_str_set(&service->thread_pool, "workflow");
+    }
+
+    ngx_conf_init_uint_value(service->port, 0);
+    ngx_conf_init_value(service->running, 1);
+    ngx_conf_init_value(service->raise_exceptions, 0);
+    ngx_conf_init_msec_value(service->step_interval, 100);
+    ngx_conf_init_uint_value(service->max_concurrent_tasks, 8);
+    ngx_conf_init_msec_value(service->timeout, 10000);
+    ngx_conf_init_value(service->result_ttl, 3600);
+    ngx_conf_init_value(service->event_ttl, 600);
+    ngx_conf_init_uint_value(service->max_events, 1024);
+    ngx_conf_init_uint_value(service->max_queued, 1000000);
+    ngx_conf_init_size_value(service->max_message_size, 1024 * 1024);
+
+    if (service->workflow.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "%V has no workflow; write \"workflow NAME;\" with "
+                           "the name of a workflow that a \"workflow_load\" "
+                           "defines", what);
+        return NGX_CONF_ERROR;
+    }
+
+    if (service->queue.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "%V has no queue; write \"queue NAME;\" with the "
+                           "name of a \"workflow_queue\"", what);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_workflow_seconds(cf, service->timeout, &service->timeout_text)
+        != NGX_OK
+        || ngx_http_workflow_seconds(cf, service->step_interval,
+                                     &service->interval_text)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_workflow_service_limits(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what)
+{
+    ngx_uint_t  i;
+
+    struct {
+        const char  *name;
+        uint64_t     value;
+        uint64_t     min;
+        uint64_t     max;
+    } limits[] = {
+        { "port", service->port, 0, 65535 },
+        { "step_interval (in milliseconds)", service->step_interval, 1,
+          3600 * 1000 },
+        { "max_concurrent_tasks", service->max_concurrent_tasks, 1, 1048576 },
+        { "result_ttl (in seconds)", service->result_ttl, 1, 0x7fffffff },
+        { "event_ttl (in seconds)", service->event_ttl, 1, 0x7fffffff },
+        { "max_events", service->max_events, 1, 0x7fffffff },
+        { "max_message_size (in bytes)", service->max_message_size, 256,
+          256 * 1024 * 1024 }
+    };
+
+    for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+
+        if (limits[i].value < limits[i].min || limits[i].value > limits[i].max)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%s\" of %V is %uL; write a value from %uL to "
+                               "%uL", limits[i].name, what, limits[i].value,
+                               limits[i].min, limits[i].max);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_workflow_service_check(ngx_conf_t *cf,
+    ngx_http_workflow_main_conf_t *wmcf, ngx_workflow_service_t *service)
+{
+    ngx_str_t               *name;
+    ngx_uint_t               i, j;
+    ngx_workflow_queue_t   **queue;
+    ngx_workflow_plugin_t   *plugin;
+
+    plugin = wmcf->plugins.elts;
+
+    for (i = 0; i < wmcf->plugins.nelts; i++) {
+        name = plugin[i].workflows.elts;
+
+        for (j = 0; j < plugin[i].workflows.nelts; j++) {
+            if (name[j].len == service->workflow.len
+                && ngx_memcmp(name[j].data, service->workflow.data,
+                              name[j].len)
+                   == 0)
+            {
+                service->plugin = &plugin[i];
+            }
+        }
+    }
+
+    if (service->plugin == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "workflow_service \"%V\" runs the workflow \"%V\", which "
+                      "no plugin defines; write \"workflow_load FILE;\" with "
+                      "the plugin that does in %s:%ui",
+                      &service->name, &service->workflow, service->file,
+                      service->line);
+        return NGX_ERROR;
+    }
+
+    queue = wmcf->queues.elts;
+
+    for (i = 0; i < wmcf->queues.nelts; i++) {
+        if (queue[i]->name.len == service->queue.len
+            && ngx_memcmp(queue[i]->name.data, service->queue.data,
+                          service->queue.len)
+               == 0)
+        {
+            service->consumer.queue = queue[i];
+        }
+    }
+
+    if (service->consumer.queue == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "workflow_service \"%V\" uses the queue \"%V\", which is "
+                      "not declared; write \"workflow_queue %V { url ...; }\" "
+                      "in %s:%ui",
+                      &service->name, &service->queue, &service->queue,
+                      service->file, service->line);
+        return NGX_ERROR;
+    }
+
+    if (ngx_thread_pool_get((ngx_cycle_t *) cf->cycle, &service->thread_pool)
+        == NULL)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "workflow_service \"%V\" uses the thread pool \"%V\", "
+                      "which is not declared; write \"thread_pool %V threads=8 "
+                      "max_queue=65536;\" above \"http\" in %s:%ui",
+                      &service->name, &service->thread_pool,
+                      &service->thread_pool, service->file, service->line);
+        return NGX_ERROR;
+    }
+
+    service->consumer.name = service->name;
+
+    return ngx_workflow_consumer_init(&service->consumer, cf->pool);
+}
+
+
+/* Milliseconds as Python writes seconds: "10.0", "0.1". */
+
+static ngx_int_t
+ngx_http_workflow_seconds(ngx_conf_t *cf, ngx_msec_t msec, ngx_str_t *text)
+{
+    u_char  *p;
+
+    text->data = ngx_pnalloc(cf->pool, NGX_INT64_LEN + sizeof(".123"));
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(text->data, "%M.%03M", msec / 1000, msec % 1000);
+
+    while (p[-1] == '0' && p[-2] != '.') {
+        p--;
+    }
+
+    *p = '\0';
+    text->len = p - text->data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,128 @@
+#include <string.h>
+
+#include "wf_json.h"
+#include "wf_publish.h"
+
+
+#define wf_buf_text(b, text)  wf_buf_add(b, text, sizeof(text) - 1)
+
+
+static void wf_publish_begin(wf_buf_t *b, const wf_publish_t *p);
+static void wf_publish_end(wf_buf_t *b, const wf_publish_t *p,
+    const char *action);
+
+
+void
+wf_uuid(char *dst, const uint8_t *random)
+{
+    size_t             i;
+    uint8_t            byte;
+    static const char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < 16; i++) {
+        byte = random[i];
+
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *dst++ = '-';
+        }
+
+        if (i == 6) {
+            byte = (uint8_t) (0x40 | (byte & 0x0f));    /* version 4 */
+
+        } else if (i == 8) {
+            byte = (uint8_t) (0x80 | (byte & 0x3f));    /* variant 1 */
+        }
+
+        *dst++ = hex[byte >> 4];
+        *dst++ = hex[byte & 0x0f];
+    }
+}
+
+
+void
+wf_publish_stream(wf_buf_t *b, const wf_publish_t *p, wf_slice_t data,
+    uint64_t index)
+{
+    wf_publish_begin(b, p);
+
+    wf_buf_text(b, ", \"session_id\": ");
+
+    if (p->session_id.data == NULL) {
+        wf_buf_text(b, "null");
+
+    } else {
+        wf_json_quote(b, p->session_id.data, p->session_id.len);
+    }
+
+    wf_buf_text(b, ", \"data\": ");
+    wf_buf_add(b, data.data, data.len);
+    wf_buf_text(b, ", \"index\": ");
+    wf_buf_addu(b, index);
+
+    wf_publish_end(b, p, "task_stream");
+}
+
+
+void
+wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result)
+{
+    wf_publish_begin(b, p);
+
+    wf_buf_text(b, ", \"history\": [], \"result\": ");
+    wf_json_quote(b, result.data, result.len);
+    wf_buf_text(b, ", \"data\": {}");
+
+    wf_publish_end(b, p, "completed_task");
+}
+
+
+static void
+wf_publish_begin(wf_buf_t *b, const wf_publish_t *p)
+{
+    wf_buf_text(b, "{\"id_\": \"");
+    wf_buf_add(b, p->id, WF_UUID_LEN);
+    wf_buf_text(b, "\", \"publisher_id\": \"default\","
+                   " \"data\": {\"task_id\": ");
+    wf_json_quote(b, p->task_id.data, p->task_id.len);
+}
+
+
+static void
+wf_publish_end(wf_buf_t *b, const wf_publish_t *p, const char *action)
+{
+    wf_buf_text(b, "}, \"action\": \"");
+    wf_buf_adds(b, action);
+    wf_buf_text(b, "\", \"stats\": {\"publish_time\": \"");
+    wf_buf_adds(b, p->time);
+    wf_buf_text(b, "\", \"process_start_time\": null,"
+                   " \"process_end_time\": null},"
+                   " \"type\": \"control_plane\"}");
+}
+
+
+void
+wf_result_text(wf_buf_t *b, wf_slice_t json)
+{
+    switch (wf_json_type(json)) {
+
+    case WF_JSON_STRING:
+        wf_json_string(b, json);
+        break;
+
+    case WF_JSON_NULL:
+        wf_buf_text(b, "None");
+        break;
+
+    case WF_JSON_TRUE:
+        wf_buf_text(b, "True");
+        break;
+
+    case WF_JSON_FALSE:
+        wf_buf_text(b, "False");
+        break;
+
+    default:
+        wf_buf_add(b, json.data, json.len);
+        break;
+    }
+}

@@ -1,0 +1,216 @@
+/*
+ * A workflow_queue in a worker: tasks at rest in Redis and their way out.
+ *
+ * Three connections: one for commands, pipelined; one that blocks on the
+ * services' bells; one for Pub/Sub.  Worker's event loop only.
+ */
+
+#ifndef NGX_WORKFLOW_QUEUE_H_INCLUDED_
+#define NGX_WORKFLOW_QUEUE_H_INCLUDED_
+
+
+#include "ngx_workflow_redis.h"
+
+
+/* bytes of a service's name or a namespace, and of an id in a message */
+
+#define NGX_WORKFLOW_MAX_NAME  128
+#define NGX_WORKFLOW_MAX_ID    256
+
+
+typedef struct ngx_workflow_queue_s     ngx_workflow_queue_t;
+typedef struct ngx_workflow_consumer_s  ngx_workflow_consumer_t;
+typedef struct ngx_workflow_call_s      ngx_workflow_call_t;
+
+
+struct ngx_workflow_queue_s {
+    ngx_str_t                   name;
+    ngx_str_t                   topic_namespace;
+    ngx_workflow_redis_conf_t   redis;
+    ngx_str_t                   file;         /* where it is declared */
+    ngx_uint_t                  line;
+
+    /* in a worker */
+
+    ngx_log_t                  *log;
+    ngx_str_t                   worker;       /* this process' unique name */
+    ngx_str_t                   channel;      /* on which it is spoken to */
+    ngx_queue_t                 consumers;
+
+    ngx_workflow_redis_t        commands;
+    ngx_queue_t                 calls;        /* in order; sent ones first */
+    ngx_workflow_command_t      loaded;
+    ngx_uint_t                  loading;      /* scripts not yet answered */
+    ngx_event_t                 retry;
+
+    ngx_workflow_redis_t        blocking;
+    ngx_workflow_command_t      ring;
+    ngx_workflow_command_t      identified;
+    ngx_workflow_command_t      unblocked;
+    ngx_event_t                 listen;
+    ngx_str_t                   client_id;
+    u_char                      client_id_buf[NGX_INT64_LEN];
+
+    ngx_workflow_redis_t        subscriber;
+
+    unsigned                    is_ready:1;
+    unsigned                    ringing:1;    /* a blocking read under way */
+    unsigned                    unblocking:1;
+    unsigned                    leaving:1;
+};
+
+
+/*
+ * What a service is to its queue.  Keys of one service share a hash tag:
+ * "{<topic_namespace>.<service>}:".
+ */
+
+struct ngx_workflow_consumer_s {
+    ngx_queue_t                 link;
+    ngx_workflow_queue_t       *queue;
+    ngx_str_t                   name;         /* of the service */
+    ngx_str_t                   topic;        /* <namespace>.<service> */
+    ngx_str_t                   control;      /* <namespace>.control_plane */
+    ngx_str_t                   prefix;
+    ngx_str_t                   stream;
+    ngx_str_t                   bell;
+    ngx_str_t                   waiting;
+    ngx_str_t                   dead;
+
+    /* the queue can be talked to (again) */
+    void                      (*ready)(ngx_workflow_consumer_t *consumer);
+
+    /* there may be a task to claim */
+    void                      (*rung)(ngx_workflow_consumer_t *consumer);
+
+    /* a message on the service's topic */
+    void                      (*message)(ngx_workflow_consumer_t *consumer,
+                                         u_char *data, size_t len);
+
+    /* something has happened to a task that this worker runs */
+    void                      (*notify)(ngx_workflow_consumer_t *consumer,
+                                        ngx_str_t *task_id);
+
+    void                       *data;
+
+    unsigned                    hungry:1;     /* has a free slot */
+    unsigned                    listening:1;  /* the blocking read covers it */
+};
+
+
+/*
+ * A call is a script (or command) that is answered some day: it is sent again
+ * when the connection is lost, when Redis has forgotten the script, and when
+ * it refuses for the time being.  All scripts are idempotent.
+ *
+ * A call with a deadline gives up: its handler gets NULL once at the deadline.
+ * One without a deadline never gives up; error replies reach only handlers of
+ * calls with a deadline.  A call that is made once is not sent again: its
+ * handler gets NULL when the connection is lost.
+ */
+
+#define NGX_WORKFLOW_ONCE  ((ngx_msec_t) -1)
+
+typedef void (*ngx_workflow_call_pt)(ngx_workflow_call_t *call,
+    redisReply *reply);
+
+struct ngx_workflow_call_s {
+    ngx_workflow_command_t      command;
+    ngx_queue_t                 link;
+    ngx_workflow_queue_t       *queue;
+    ngx_workflow_call_pt        handler;      /* NULL: nobody asks any more */
+    void                       *data;
+    char                       *text;
+    int                         len;
+    ngx_event_t                 timer;
+    unsigned                    sent:1;
+    unsigned                    once:1;
+};
+
+
+typedef enum {
+    NGX_WORKFLOW_SCRIPT_ACCEPT = 0,
+    NGX_WORKFLOW_SCRIPT_CLAIM,
+    NGX_WORKFLOW_SCRIPT_EMIT,
+    NGX_WORKFLOW_SCRIPT_EVENT,
+    NGX_WORKFLOW_SCRIPT_FINISH,
+    NGX_WORKFLOW_SCRIPT_PARK,
+    NGX_WORKFLOW_SCRIPT_REFUSE,
+    NGX_WORKFLOW_SCRIPT_LAST
+} ngx_workflow_script_e;
+
+
+/* Arguments of a command, collected one by one; a full table or a failed
+ * allocation shows when the call is made. */
+
+#define NGX_WORKFLOW_MAX_ARGS  16
+
+typedef struct {
+    ngx_uint_t                  n;
+    ngx_uint_t                  size;
+    const char                **argv;
+    size_t                     *len;
+    const char                 *argv_buf[NGX_WORKFLOW_MAX_ARGS];
+    size_t                      len_buf[NGX_WORKFLOW_MAX_ARGS];
+    u_char                      numbers[8][NGX_INT64_LEN];
+    ngx_uint_t                  nnumbers;
+    unsigned                    failed:1;
+} ngx_workflow_args_t;
+
+void ngx_workflow_args_init(ngx_workflow_args_t *args);
+void ngx_workflow_args_script(ngx_workflow_args_t *args,
+    ngx_workflow_script_e script, ngx_uint_t keys);
+void ngx_workflow_args_add(ngx_workflow_args_t *args, const void *data,
+    size_t len);
+void ngx_workflow_args_str(ngx_workflow_args_t *args, ngx_str_t *s);
+void ngx_workflow_args_number(ngx_workflow_args_t *args, uint64_t n);
+void ngx_workflow_args_free(ngx_workflow_args_t *args);
+
+
+/* In a worker: connect.  Consumers are added before. */
+ngx_int_t ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
+    ngx_log_t *log);
+
+/* Stop taking in: no claims, no messages; calls go on. */
+void ngx_workflow_queue_leave(ngx_workflow_queue_t *queue);
+
+/* Close; calls that are not answered are forgotten. */
+void ngx_workflow_queue_close(ngx_workflow_queue_t *queue);
+
+
+/* deadline in milliseconds, 0: none, or NGX_WORKFLOW_ONCE.  Frees the args'
+ * memory.  NULL: not made; with a deadline, or once, also when Redis is not to
+ * be reached just now. */
+ngx_workflow_call_t *ngx_workflow_call(ngx_workflow_queue_t *queue,
+    ngx_workflow_args_t *args, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data);
+
+/* The handler will not be called; the call itself may still happen. */
+void ngx_workflow_call_forget(ngx_workflow_call_t *call);
+
+
+/*
+ * A worker that shuts down gracefully waits for what is held: calls that
+ * somebody asks for, and runs.
+ */
+void ngx_workflow_hold(void);
+void ngx_workflow_release(void);
+ngx_uint_t ngx_workflow_held(void);
+
+/* ngx_workflow_script.c */
+void ngx_workflow_script_init(void);
+const char *ngx_workflow_script_text(ngx_uint_t script);
+const char *ngx_workflow_script_sha(ngx_uint_t script);   /* 40 digits */
+
+/* ngx_workflow_bell.c */
+void ngx_workflow_bell_open(ngx_workflow_queue_t *queue);
+
+/* A service's slots have become free, or are all taken. */
+void ngx_workflow_bell_hungry(ngx_workflow_consumer_t *consumer,
+    ngx_uint_t hungry);
+
+/* ngx_workflow_subscribe.c */
+ngx_int_t ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue);
+
+
+#endif /* NGX_WORKFLOW_QUEUE_H_INCLUDED_ */

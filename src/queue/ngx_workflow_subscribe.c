@@ -1,0 +1,190 @@
+/*
+ * Pub/Sub: the topics of the services, on which control planes send, and a
+ * channel of the worker's own, on which scripts tell that something has
+ * happened to a task that it runs ("<service> <task_id>").
+ */
+
+#include "ngx_workflow_queue.h"
+
+
+static void ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis);
+static void ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis);
+static void ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis,
+    redisReply *reply);
+static void ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue,
+    u_char *data, size_t len);
+
+
+ngx_int_t
+ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(ngx_cycle->pool, queue->topic_namespace.len
+                                     + sizeof(":worker:") + queue->worker.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    queue->channel.data = p;
+    queue->channel.len = ngx_sprintf(p, "%V:worker:%V",
+                                     &queue->topic_namespace, &queue->worker)
+                         - p;
+
+    queue->subscriber.conf = &queue->redis;
+    queue->subscriber.purpose = "Pub/Sub";
+    queue->subscriber.log = queue->log;
+    queue->subscriber.ready = ngx_workflow_subscribe_ready;
+    queue->subscriber.lost = ngx_workflow_subscribe_lost;
+    queue->subscriber.message = ngx_workflow_subscribe_message;
+    queue->subscriber.data = queue;
+
+    ngx_workflow_redis_open(&queue->subscriber);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
+{
+    ngx_int_t                 rc;
+    ngx_queue_t              *q;
+    ngx_workflow_args_t       args;
+    ngx_workflow_queue_t     *queue;
+    ngx_workflow_consumer_t  *consumer;
+
+    queue = redis->data;
+
+    /* nothing is sent on this connection that would show that its peer has
+     * vanished */
+
+    if (queue->redis.path.len == 0) {
+        (void) redisEnableKeepAlive(&redis->context->c);
+    }
+
+    ngx_workflow_args_init(&args);
+    ngx_workflow_args_add(&args, "SUBSCRIBE", 9);
+    ngx_workflow_args_str(&args, &queue->channel);
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (consumer->message) {
+            ngx_workflow_args_str(&args, &consumer->topic);
+        }
+    }
+
+    rc = args.failed ? NGX_ERROR
+                     : ngx_workflow_redis_subscribe(redis, args.n, args.argv,
+                                                    args.len);
+    ngx_workflow_args_free(&args);
+
+    if (rc != NGX_OK) {
+        ngx_workflow_redis_drop(redis, "SUBSCRIBE failed");
+    }
+}
+
+
+static void
+ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis)
+{
+    ngx_log_error(NGX_LOG_WARN, redis->log, 0,
+                  "redis %V: messages that are published until the "
+                  "connection is back do not reach this worker",
+                  &redis->conf->url);
+}
+
+
+static void
+ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
+{
+    redisReply               *channel, *payload;
+    ngx_queue_t              *q;
+    ngx_workflow_queue_t     *queue;
+    ngx_workflow_consumer_t  *consumer;
+
+    queue = redis->data;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_workflow_redis_drop(redis, reply->str);
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3
+        || reply->element[0]->type != REDIS_REPLY_STRING
+        || ngx_strcmp(reply->element[0]->str, "message") != 0)
+    {
+        /* the answers to SUBSCRIBE */
+        return;
+    }
+
+    channel = reply->element[1];
+    payload = reply->element[2];
+
+    if (channel->type != REDIS_REPLY_STRING
+        || payload->type != REDIS_REPLY_STRING)
+    {
+        return;
+    }
+
+    if (channel->len == queue->channel.len
+        && ngx_memcmp(channel->str, queue->channel.data, channel->len) == 0)
+    {
+        ngx_workflow_subscribe_notify(queue, (u_char *) payload->str,
+                                      payload->len);
+        return;
+    }
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (consumer->message && consumer->topic.len == channel->len
+            && ngx_memcmp(consumer->topic.data, channel->str, channel->len)
+               == 0)
+        {
+            consumer->message(consumer, (u_char *) payload->str, payload->len);
+            return;
+        }
+    }
+}
+
+
+static void
+ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
+    size_t len)
+{
+    u_char                   *p;
+    ngx_str_t                 task_id;
+    ngx_queue_t              *q;
+    ngx_workflow_consumer_t  *consumer;
+
+    p = ngx_strlchr(data, data + len, ' ');
+
+    if (p == NULL) {
+        return;
+    }
+
+    task_id.data = p + 1;
+    task_id.len = data + len - task_id.data;
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (consumer->name.len == (size_t) (p - data)
+            && ngx_memcmp(consumer->name.data, data, p - data) == 0)
+        {
+            consumer->notify(consumer, &task_id);
+            return;
+        }
+    }
+}

@@ -1,0 +1,419 @@
+#include "ngx_workflow_task.h"
+
+
+/* The keys of one task.  Ids and names are bounded where they come in. */
+
+typedef struct {
+    ngx_str_t   task;
+    ngx_str_t   events;
+    ngx_str_t   seen;
+    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:"))
+                    + 4 * NGX_WORKFLOW_MAX_ID];
+} ngx_workflow_keys_t;
+
+
+static void ngx_workflow_keys(ngx_workflow_keys_t *keys,
+    ngx_workflow_consumer_t *consumer, ngx_str_t *id);
+static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
+    ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
+static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
+    ngx_workflow_messages_t *messages);
+
+
+static ngx_str_t  ngx_workflow_no_id = ngx_string("");
+
+
+ngx_int_t
+ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_pool_t *pool)
+{
+    size_t      len;
+    u_char     *p;
+    ngx_str_t  *ns, *name;
+
+    ns = &consumer->queue->topic_namespace;
+    name = &consumer->name;
+
+    len = ns->len + name->len + sizeof("{.}:control_plane");
+
+    p = ngx_pnalloc(pool, 7 * len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    consumer->topic.data = p;
+    p = ngx_sprintf(p, "%V.%V", ns, name);
+    consumer->topic.len = p - consumer->topic.data;
+
+    consumer->control.data = p;
+    p = ngx_sprintf(p, "%V.control_plane", ns);
+    consumer->control.len = p - consumer->control.data;
+
+    consumer->prefix.data = p;
+    p = ngx_sprintf(p, "{%V.%V}:", ns, name);
+    consumer->prefix.len = p - consumer->prefix.data;
+
+    consumer->stream.data = p;
+    p = ngx_sprintf(p, "%Vqueue", &consumer->prefix);
+    consumer->stream.len = p - consumer->stream.data;
+
+    consumer->bell.data = p;
+    p = ngx_sprintf(p, "%Vbell", &consumer->prefix);
+    consumer->bell.len = p - consumer->bell.data;
+
+    consumer->waiting.data = p;
+    p = ngx_sprintf(p, "%Vwaiting", &consumer->prefix);
+    consumer->waiting.len = p - consumer->waiting.data;
+
+    consumer->dead.data = p;
+    p = ngx_sprintf(p, "%Vdead", &consumer->prefix);
+    consumer->dead.len = p - consumer->dead.data;
+
+    return NGX_OK;
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_submission_t *s, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &s->task_id);
+
+    /* the task's id may have been made here, and tells nothing about the
+     * message then */
+
+    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_no_id,
+                           &s->message_id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_ACCEPT, 6);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_str(&args, &consumer->bell);
+    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &keys.seen);
+
+    ngx_workflow_args_str(&args, &s->task_id);
+    ngx_workflow_args_str(&args, &s->session);
+    ngx_workflow_args_str(&args, &s->input);
+    ngx_workflow_args_number(&args, s->max_queued);
+    ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
+
+    return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_submission_t *s, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data)
+{
+    u_char               *p;
+    ngx_str_t             channel;
+    ngx_workflow_args_t   args;
+    ngx_workflow_keys_t   keys;
+    u_char                buf[NGX_WORKFLOW_MAX_NAME + sizeof(":worker:")];
+
+    ngx_workflow_keys(&keys, consumer, &s->task_id);
+    ngx_workflow_keys_seen(&keys, consumer, &s->task_id, &s->message_id);
+
+    p = ngx_sprintf(buf, "%V:worker:", &consumer->queue->topic_namespace);
+    channel.data = buf;
+    channel.len = p - buf;
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 6);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_str(&args, &consumer->bell);
+    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &keys.seen);
+
+    ngx_workflow_args_str(&args, &s->task_id);
+    ngx_workflow_args_str(&args, &s->input);
+    ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
+    ngx_workflow_args_number(&args, s->keep);
+    ngx_workflow_args_number(&args, s->max_events);
+    ngx_workflow_args_str(&args, &channel);
+    ngx_workflow_args_str(&args, &consumer->name);
+
+    return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_refuse(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_submission_t *s, ngx_str_t *error, time_t ttl,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &s->task_id);
+    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_no_id,
+                           &s->message_id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_REFUSE, 3);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_str(&args, &keys.seen);
+
+    ngx_workflow_args_str(&args, &s->task_id);
+    ngx_workflow_args_str(&args, &s->session);
+    ngx_workflow_args_str(&args, error);
+    ngx_workflow_args_number(&args, ttl);
+    ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_status(ngx_workflow_consumer_t *consumer,
+    ngx_str_t *task_id, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_uint_t            i;
+    ngx_workflow_args_t   args;
+    ngx_workflow_keys_t   keys;
+
+    static ngx_str_t  fields[] = {
+        ngx_string("session"), ngx_string("state"), ngx_string("result"),
+        ngx_string("error"), ngx_string("attempts"), ngx_string("streamed"),
+        ngx_string("created"), ngx_string("updated")
+    };
+
+    ngx_workflow_keys(&keys, consumer, task_id);
+
+    ngx_workflow_args_init(&args);
+    ngx_workflow_args_add(&args, "HMGET", 5);
+    ngx_workflow_args_str(&args, &keys.task);
+
+    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        ngx_workflow_args_str(&args, &fields[i]);
+    }
+
+    return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
+    ngx_uint_t again, ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CLAIM, 3);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &consumer->bell);
+    ngx_workflow_args_str(&args, &consumer->waiting);
+
+    ngx_workflow_args_str(&args, &consumer->prefix);
+    ngx_workflow_args_str(&args, &consumer->queue->worker);
+    ngx_workflow_args_number(&args, count);
+    ngx_workflow_args_number(&args, again);
+
+    return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
+                             handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_events(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_init(&args);
+    ngx_workflow_args_add(&args, "LRANGE", 6);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_number(&args, task->taken);
+    ngx_workflow_args_add(&args, "-1", 2);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_emit(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EMIT, 1);
+    ngx_workflow_args_str(&args, &keys.task);
+
+    ngx_workflow_args_str(&args, &consumer->queue->worker);
+    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_number(&args, messages->first);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_str_t *saved, ngx_msec_t wait,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_PARK, 4);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_str(&args, &consumer->waiting);
+
+    ngx_workflow_args_str(&args, &task->id);
+    ngx_workflow_args_str(&args, &consumer->queue->worker);
+    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_str(&args, &task->input);
+    ngx_workflow_args_str(&args, saved);
+    ngx_workflow_args_number(&args, task->taken);
+    ngx_workflow_args_number(&args, wait);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_number(&args, messages->first);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, const char *state, ngx_str_t *result,
+    ngx_str_t *error, time_t ttl, ngx_str_t *completed,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH, 5);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.events);
+    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->dead);
+
+    ngx_workflow_args_str(&args, &task->id);
+    ngx_workflow_args_str(&args, &consumer->queue->worker);
+    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_add(&args, state, ngx_strlen(state));
+    ngx_workflow_args_str(&args, result);
+    ngx_workflow_args_str(&args, error);
+    ngx_workflow_args_number(&args, ttl);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_str(&args, completed);
+    ngx_workflow_args_str(&args, &task->input);
+    ngx_workflow_args_number(&args, messages->first);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_answer_e
+ngx_workflow_task_answer(redisReply *reply, ngx_int_t *outstanding)
+{
+    ngx_uint_t  i;
+
+    static const struct {
+        const char             *text;
+        ngx_workflow_answer_e   answer;
+    } answers[] = {
+        { "accepted", NGX_WORKFLOW_ACCEPTED },
+        { "known", NGX_WORKFLOW_KNOWN },
+        { "conflict", NGX_WORKFLOW_CONFLICT },
+        { "full", NGX_WORKFLOW_FULL },
+        { "kept", NGX_WORKFLOW_KEPT },
+        { "unknown", NGX_WORKFLOW_UNKNOWN },
+        { "ended", NGX_WORKFLOW_ENDED }
+    };
+
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+
+        if (reply->element[1]->type == REDIS_REPLY_INTEGER) {
+            *outstanding = reply->element[1]->integer;
+        }
+
+        reply = reply->element[0];
+    }
+
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
+        return NGX_WORKFLOW_UNAVAILABLE;
+    }
+
+    for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        if (ngx_strcmp(reply->str, answers[i].text) == 0) {
+            return answers[i].answer;
+        }
+    }
+
+    return NGX_WORKFLOW_UNAVAILABLE;
+}
+
+
+static void
+ngx_workflow_keys(ngx_workflow_keys_t *keys, ngx_workflow_consumer_t *consumer,
+    ngx_str_t *id)
+{
+    u_char  *p;
+
+    p = keys->buf;
+
+    keys->task.data = p;
+    p = ngx_sprintf(p, "%Vtask:%V", &consumer->prefix, id);
+    keys->task.len = p - keys->task.data;
+
+    keys->events.data = p;
+    p = ngx_sprintf(p, "%Vevents:%V", &consumer->prefix, id);
+    keys->events.len = p - keys->events.data;
+
+    keys->seen.data = p;
+}
+
+
+static void
+ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
+    ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id)
+{
+    u_char  *p;
+
+    p = ngx_sprintf(keys->seen.data, "%Vseen:%V:%V", &consumer->prefix, id,
+                    message_id);
+    keys->seen.len = p - keys->seen.data;
+}
+
+
+static void
+ngx_workflow_args_messages(ngx_workflow_args_t *args,
+    ngx_workflow_messages_t *messages)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < messages->n; i++) {
+        ngx_workflow_args_str(args, &messages->elts[i]);
+    }
+}

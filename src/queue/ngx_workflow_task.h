@@ -1,0 +1,122 @@
+/*
+ * The task's state machine: what is asked of the scripts, and what they
+ * answer.  Worker's event loop only.
+ *
+ * States in Redis: queued, running, waiting; completed, failed, cancelled,
+ * dead.
+ */
+
+#ifndef NGX_WORKFLOW_TASK_H_INCLUDED_
+#define NGX_WORKFLOW_TASK_H_INCLUDED_
+
+
+#include "ngx_workflow_queue.h"
+
+
+/* A task as a worker has claimed it; strings are the owner's. */
+
+typedef struct {
+    ngx_str_t                 id;
+    ngx_str_t                 session;      /* data NULL: none */
+    ngx_str_t                 input;
+    ngx_uint_t                claim;        /* the fence */
+    ngx_uint_t                attempt;
+    ngx_uint_t                taken;        /* events taken from Redis */
+    ngx_uint_t                index;        /* of the next streamed event */
+} ngx_workflow_task_t;
+
+
+/* A new task, or an event, on its way into Redis. */
+
+typedef struct {
+    ngx_str_t                 task_id;
+    ngx_str_t                 session;      /* data NULL: none */
+    ngx_str_t                 message_id;   /* len 0: none to remember */
+    ngx_str_t                 input;        /* task: JSON object; event: what
+                                               run is given, see event() */
+    ngx_uint_t                max_queued;
+    time_t                    remember;
+    time_t                    keep;         /* event for an unknown task */
+    ngx_uint_t                max_events;
+} ngx_workflow_submission_t;
+
+
+/* Messages to publish, one behind the other. */
+
+typedef struct {
+    ngx_uint_t                n;
+    ngx_uint_t                first;        /* index of the first */
+    ngx_uint_t                size;
+    ngx_str_t                *elts;
+} ngx_workflow_messages_t;
+
+
+typedef enum {
+    NGX_WORKFLOW_ACCEPTED = 0,
+    NGX_WORKFLOW_KNOWN,
+    NGX_WORKFLOW_CONFLICT,
+    NGX_WORKFLOW_FULL,
+    NGX_WORKFLOW_KEPT,
+    NGX_WORKFLOW_UNKNOWN,
+    NGX_WORKFLOW_ENDED,
+    NGX_WORKFLOW_UNAVAILABLE
+} ngx_workflow_answer_e;
+
+
+ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
+    ngx_pool_t *pool);
+
+
+/* NULL: not made; handlers' replies are read by the functions below. */
+
+ngx_workflow_call_t *ngx_workflow_task_accept(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_event(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_refuse(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
+    ngx_str_t *error, time_t ttl, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_status(
+    ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
+
+/* again: repeat what this worker has claimed and not ended.  A lost answer is
+ * NULL for the handler. */
+ngx_workflow_call_t *ngx_workflow_task_claim(
+    ngx_workflow_consumer_t *consumer, ngx_uint_t count, ngx_uint_t again,
+    ngx_workflow_call_pt handler, void *data);
+
+/* the events of a running task from the taken one on */
+ngx_workflow_call_t *ngx_workflow_task_events(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_emit(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_park(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_str_t *saved, ngx_msec_t wait, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_finish(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    const char *state, ngx_str_t *result, ngx_str_t *error, time_t ttl,
+    ngx_str_t *completed, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data);
+
+
+/* The answer to accept and event; *outstanding as far as it is told. */
+ngx_workflow_answer_e ngx_workflow_task_answer(redisReply *reply,
+    ngx_int_t *outstanding);
+
+
+#endif /* NGX_WORKFLOW_TASK_H_INCLUDED_ */

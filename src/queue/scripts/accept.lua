@@ -1,0 +1,56 @@
+-- Take a new task into the queue.
+--
+-- KEYS  stream, task, events, bell, waiting, seen
+-- ARGV  task_id, session_id ("" none), input, limit of the stream (0 none),
+--       seconds to remember the message (0: it has no id of its own)
+-- returns {"accepted" | "known" | "conflict" | "full", outstanding tasks}
+--
+-- A known task is not queued again; "conflict" if it had another input.
+
+local stream, task, events, bell, waiting, seen = unpack(KEYS)
+local id, session, input = ARGV[1], ARGV[2], ARGV[3]
+local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function outstanding()
+    return redis.call('XLEN', stream) + redis.call('ZCARD', waiting)
+end
+
+local digest = redis.sha1hex(input)
+local known = redis.call('HGET', task, 'digest')
+
+if known then
+    return {known == digest and 'known' or 'conflict', outstanding()}
+end
+
+if remember > 0 and redis.call('EXISTS', seen) == 1 then
+    return {'known', outstanding()}
+end
+
+if limit > 0 and redis.call('XLEN', stream) >= limit then
+    return {'full', outstanding()}
+end
+
+if remember > 0 then
+    redis.call('SET', seen, id, 'EX', remember)
+end
+
+local time = redis.call('TIME')
+local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
+
+local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
+
+redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'digest', digest,
+           'attempts', 0, 'claim', 0, 'streamed', 0,
+           'created', now, 'updated', now)
+
+if session ~= '' then
+    redis.call('HSET', task, 'session', session)
+end
+
+redis.call('PERSIST', events)
+
+if redis.call('LLEN', bell) == 0 then
+    redis.call('RPUSH', bell, 1)
+end
+
+return {'accepted', outstanding()}

@@ -1,0 +1,75 @@
+-- End a running task: its last streamed events, its result, its removal from
+-- the queue and completed_task, all at once and only once.
+--
+-- KEYS  stream, task, events, waiting, dead
+-- ARGV  task_id, worker, claim,
+--       state ("completed" | "failed" | "cancelled" | "dead"),
+--       result (JSON, "" none), error ("" none), seconds to keep the result,
+--       channel, completed_task ("" publish none), input,
+--       index of the first message, streamed message...
+-- returns {1, outstanding tasks}, or {0, outstanding tasks}: the task is not
+--         this worker's any more
+--
+-- A dead task's input and error go to the dead-letter stream.
+
+local stream, task, events, waiting, dead = unpack(KEYS)
+local id, worker, claim, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local result, failure, keep = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local channel, completed, input = ARGV[8], ARGV[9], ARGV[10]
+local index = tonumber(ARGV[11])
+
+local function outstanding()
+    return redis.call('XLEN', stream) + redis.call('ZCARD', waiting)
+end
+
+local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed',
+                         'entry', 'attempts', 'session', 'created')
+
+if known[2] ~= worker or known[3] ~= claim then
+    return {0, outstanding()}
+end
+
+if known[1] ~= 'running' then
+    -- this very call, a second time
+    return {known[1] == state and 1 or 0, outstanding()}
+end
+
+local time = redis.call('TIME')
+local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
+local streamed = tonumber(known[4])
+
+for i = 12, #ARGV do
+    if index == streamed then
+        redis.call('PUBLISH', channel, ARGV[i])
+        streamed = streamed + 1
+    end
+
+    index = index + 1
+end
+
+redis.call('HSET', task, 'state', state, 'streamed', streamed, 'updated', now)
+
+if result ~= '' then
+    redis.call('HSET', task, 'result', result)
+end
+
+if failure ~= '' then
+    redis.call('HSET', task, 'error', failure)
+end
+
+if state == 'dead' then
+    redis.call('XADD', dead, '*', 'task', id, 'session', known[7] or '',
+               'input', input, 'error', failure, 'attempts', known[6],
+               'created', known[8], 'updated', now)
+end
+
+redis.call('EXPIRE', task, keep)
+redis.call('DEL', events)
+redis.call('XACK', stream, 'workers', known[5])
+redis.call('XDEL', stream, known[5])
+
+if completed ~= '' then
+    redis.call('PUBLISH', channel, completed)
+end
+
+return {1, outstanding()}

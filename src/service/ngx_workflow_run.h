@@ -1,0 +1,91 @@
+/*
+ * A claimed task that is run: the engine's run, the threads lent to it, its
+ * timer, and what it says to Redis.
+ */
+
+#ifndef NGX_WORKFLOW_RUN_H_INCLUDED_
+#define NGX_WORKFLOW_RUN_H_INCLUDED_
+
+
+#include "ngx_workflow_service.h"
+
+#include "wf_run.h"
+
+
+typedef struct ngx_workflow_run_s  ngx_workflow_run_t;
+
+struct ngx_workflow_run_s {
+    ngx_str_node_t             node;         /* in service->runs */
+    ngx_workflow_service_t    *service;
+    wf_engine_run_t           *engine;
+    ngx_workflow_task_t        task;
+
+    ngx_event_t                timer;
+    ngx_msec_t                 started;
+    ngx_msec_t                 spent;        /* before it was parked */
+
+    ngx_workflow_run_t        *next;         /* woken runs */
+    unsigned                   woken;        /* under their lock */
+
+    wf_run_output_t           *output;       /* not yet sent to Redis */
+    wf_run_output_t          **last_output;
+    ngx_uint_t                 threads;      /* lent */
+    ngx_uint_t                 owed;         /* asked for and not lent yet */
+    ngx_uint_t                 calls;        /* under way */
+
+    unsigned                   fetching:1;   /* events are being fetched */
+    unsigned                   fetch:1;      /* there are more to fetch */
+    unsigned                   parking:1;
+    unsigned                   parked:1;
+    unsigned                   finishing:1;
+    unsigned                   finished:1;
+    unsigned                   lost:1;       /* the task is not ours any more */
+    unsigned                   slot:1;
+    unsigned                   again:1;      /* something failed for want of
+                                                memory: try again */
+};
+
+
+/* Start or continue a task.  NGX_DECLINED: this worker runs it already. */
+ngx_int_t ngx_workflow_run_create(ngx_workflow_service_t *service,
+    ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events);
+
+ngx_workflow_run_t *ngx_workflow_run_find(ngx_workflow_service_t *service,
+    ngx_str_t *task_id);
+
+/* Events from a reply, from its element first on. */
+void ngx_workflow_run_take_events(ngx_workflow_run_t *run, redisReply *reply,
+    ngx_uint_t first);
+
+/* Its task has new events. */
+void ngx_workflow_run_notify(ngx_workflow_run_t *run);
+
+/* Look at the run: threads, output, timers, its end. */
+void ngx_workflow_run_turn(ngx_workflow_run_t *run);
+
+/* Only at exit, when no thread works any more. */
+void ngx_workflow_run_destroy(ngx_workflow_run_t *run);
+
+
+/* ngx_workflow_wake.c: from threads to the event loop */
+ngx_int_t ngx_workflow_wake_open(ngx_log_t *log);
+void ngx_workflow_wake_close(void);
+void ngx_workflow_wake(void *run);
+void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
+
+/* ngx_workflow_outbox.c */
+ngx_int_t ngx_workflow_run_emit(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_run_park(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
+    wf_run_state_t state);
+
+/* ngx_workflow_compose.c */
+void ngx_workflow_compose_id(char *dst);
+ngx_int_t ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
+    wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
+    ngx_uint_t n);
+void ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
+    ngx_str_t *session, wf_slice_t result);
+
+
+#endif /* NGX_WORKFLOW_RUN_H_INCLUDED_ */

@@ -1,0 +1,323 @@
+#include "ngx_workflow_run.h"
+
+
+#define NGX_WORKFLOW_MAX_CLAIM  256
+
+
+static void ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer);
+static void ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer);
+static void ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
+    ngx_str_t *task_id);
+static void ngx_workflow_service_poll(ngx_event_t *ev);
+static void ngx_workflow_service_claim(ngx_event_t *ev);
+static void ngx_workflow_service_claimed(ngx_workflow_call_t *call,
+    redisReply *reply);
+static void ngx_workflow_service_run(ngx_workflow_service_t *service,
+    redisReply *claim);
+static ngx_int_t ngx_workflow_reply_str(redisReply *reply, ngx_str_t *s);
+
+
+ngx_int_t
+ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
+{
+    ngx_rbtree_init(&service->runs, &service->sentinel,
+                    ngx_str_rbtree_insert_value);
+
+    service->log = cycle->log;
+    service->pool = ngx_thread_pool_get(cycle, &service->thread_pool);
+    service->graph = ngx_workflow_plugin_graph(service->plugin,
+                                               &service->workflow);
+
+    if (service->pool == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (service->graph == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "workflow_service \"%V\" is not served: plugin \"%V\" "
+                      "has no workflow \"%V\" any more",
+                      &service->name, &service->plugin->path,
+                      &service->workflow);
+        return NGX_DECLINED;
+    }
+
+    service->outstanding = ngx_workflow_zone_counter(service->zone,
+                                                     &service->name);
+    if (service->outstanding == NULL) {
+        return NGX_ERROR;
+    }
+
+    service->consumer.ready = ngx_workflow_service_ready;
+    service->consumer.rung = ngx_workflow_service_rung;
+    service->consumer.message = ngx_workflow_service_receive;
+    service->consumer.notify = ngx_workflow_service_notify;
+    service->consumer.data = service;
+
+    ngx_queue_insert_tail(&service->consumer.queue->consumers,
+                          &service->consumer.link);
+
+    service->poll.handler = ngx_workflow_service_poll;
+    service->poll.data = service;
+    service->poll.log = service->log;
+    service->poll.cancelable = 1;
+
+    service->claim.handler = ngx_workflow_service_claim;
+    service->claim.data = service;
+    service->claim.log = service->log;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_workflow_service_start(ngx_workflow_service_t *service)
+{
+    if (service->running) {
+        ngx_add_timer(&service->poll, service->step_interval);
+        ngx_workflow_bell_hungry(&service->consumer, 1);
+    }
+}
+
+
+void
+ngx_workflow_service_leave(ngx_workflow_service_t *service)
+{
+    service->leaving = 1;
+
+    if (service->poll.timer_set) {
+        ngx_del_timer(&service->poll);
+    }
+}
+
+
+void
+ngx_workflow_service_close(ngx_workflow_service_t *service)
+{
+    ngx_rbtree_node_t  *root;
+
+    if (service->graph == NULL) {
+        return;
+    }
+
+    for ( ;; ) {
+        root = service->runs.root;
+
+        if (root == &service->sentinel) {
+            return;
+        }
+
+        ngx_workflow_run_destroy((ngx_workflow_run_t *) root);
+    }
+}
+
+
+void
+ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
+{
+    service->slots += n;
+
+    ngx_workflow_bell_hungry(&service->consumer,
+                             service->slots < service->max_concurrent_tasks);
+
+    if (n < 0 && service->more) {
+
+        /* what this turn of the event loop gives back is claimed at once */
+
+        ngx_post_event(&service->claim, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
+    redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_INTEGER) {
+        *service->outstanding = (ngx_atomic_uint_t) reply->integer;
+    }
+}
+
+
+static void
+ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer)
+{
+    ngx_workflow_service_t  *service;
+
+    service = consumer->data;
+
+    ngx_post_event(&service->claim, &ngx_posted_events);
+}
+
+
+static void
+ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer)
+{
+    ngx_workflow_service_t  *service;
+
+    service = consumer->data;
+    service->more = 1;
+
+    ngx_post_event(&service->claim, &ngx_posted_events);
+}
+
+
+static void
+ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
+    ngx_str_t *task_id)
+{
+    ngx_workflow_run_t  *run;
+
+    run = ngx_workflow_run_find(consumer->data, task_id);
+
+    if (run) {
+        ngx_workflow_run_notify(run);
+    }
+}
+
+
+static void
+ngx_workflow_service_poll(ngx_event_t *ev)
+{
+    ngx_workflow_service_t  *service;
+
+    service = ev->data;
+
+    if (service->leaving) {
+        return;
+    }
+
+    ngx_add_timer(&service->poll, service->step_interval);
+
+    ngx_workflow_service_claim(ev);
+}
+
+
+/* Claim as many tasks as there are free slots. */
+
+static void
+ngx_workflow_service_claim(ngx_event_t *ev)
+{
+    ngx_uint_t               n;
+    ngx_workflow_service_t  *service;
+
+    service = ev->data;
+
+    if (!service->running || service->leaving || service->claiming
+        || service->slots >= service->max_concurrent_tasks
+        || ngx_exiting || ngx_quit || ngx_terminate)
+    {
+        return;
+    }
+
+    n = service->max_concurrent_tasks
+        - (service->recover ? 0 : service->slots);
+    n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
+
+    if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
+                                ngx_workflow_service_claimed, service)
+        == NULL)
+    {
+        /* the next poll tries again */
+        return;
+    }
+
+    service->claiming = 1;
+    service->asked = n;
+}
+
+
+static void
+ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
+{
+    size_t                   i;
+    ngx_workflow_service_t  *service;
+
+    service = call->data;
+
+    service->claiming = 0;
+
+    if (reply == NULL) {
+
+        /* Redis may have given tasks to this worker all the same */
+
+        service->recover = 1;
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
+        return;
+    }
+
+    ngx_workflow_service_outstanding(service, reply->element[0]);
+
+    service->more = service->recover
+                    || reply->elements - 1 >= service->asked;
+    service->recover = 0;
+
+    for (i = 1; i < reply->elements; i++) {
+        ngx_workflow_service_run(service, reply->element[i]);
+    }
+
+    if (service->more) {
+        ngx_post_event(&service->claim, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
+{
+    ngx_str_t             saved;
+    redisReply          **e;
+    ngx_workflow_task_t   task;
+
+    ngx_memzero(&task, sizeof(ngx_workflow_task_t));
+
+    e = claim->element;
+
+    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 7
+        || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
+        || e[1]->type != REDIS_REPLY_INTEGER
+        || e[2]->type != REDIS_REPLY_INTEGER
+        || ngx_workflow_reply_str(e[4], &task.input) != NGX_OK
+        || ngx_workflow_reply_str(e[5], &saved) != NGX_OK
+        || e[6]->type != REDIS_REPLY_ARRAY)
+    {
+        ngx_log_error(NGX_LOG_ERR, service->log, 0,
+                      "workflow_service \"%V\": an entry of \"%V\" is not "
+                      "a task", &service->name, &service->consumer.stream);
+        return;
+    }
+
+    (void) ngx_workflow_reply_str(e[3], &task.session);
+
+    task.claim = e[1]->integer;
+    task.attempt = e[2]->integer;
+
+    if (ngx_workflow_run_find(service, &task.id)) {
+        return;
+    }
+
+    if (ngx_workflow_run_create(service, &task, &saved, e[6]) != NGX_OK) {
+
+        ngx_log_error(NGX_LOG_ERR, service->log, 0,
+                      "workflow_service \"%V\": no memory to run task \"%V\", "
+                      "trying again", &service->name, &task.id);
+
+        service->recover = 1;
+    }
+}
+
+
+static ngx_int_t
+ngx_workflow_reply_str(redisReply *reply, ngx_str_t *s)
+{
+    if (reply->type != REDIS_REPLY_STRING) {
+        return NGX_ERROR;
+    }
+
+    s->data = (u_char *) reply->str;
+    s->len = reply->len;
+
+    return NGX_OK;
+}

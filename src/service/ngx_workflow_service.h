@@ -1,0 +1,108 @@
+/*
+ * A workflow_service in a worker: it claims tasks as it has free slots, lends
+ * their runs threads, and publishes what comes of them.
+ */
+
+#ifndef NGX_WORKFLOW_SERVICE_H_INCLUDED_
+#define NGX_WORKFLOW_SERVICE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_thread_pool.h>
+
+#include "ngx_workflow_plugin.h"
+#include "ngx_workflow_task.h"
+#include "ngx_workflow_zone.h"
+#include "wf_message.h"
+
+
+typedef struct {
+    ngx_workflow_consumer_t    consumer;
+
+    ngx_str_t                  name;
+    ngx_str_t                  workflow;
+    ngx_str_t                  queue;
+    ngx_str_t                  description;
+    ngx_str_t                  host;
+    ngx_uint_t                 port;
+    ngx_flag_t                 running;
+    ngx_flag_t                 raise_exceptions;
+    ngx_msec_t                 step_interval;
+    ngx_uint_t                 max_concurrent_tasks;
+    ngx_str_t                  thread_pool;
+    ngx_msec_t                 timeout;
+    time_t                     result_ttl;
+    time_t                     event_ttl;
+    ngx_uint_t                 max_events;
+    ngx_uint_t                 max_queued;
+    size_t                     max_message_size;
+    u_char                    *file;             /* where it is declared */
+    ngx_uint_t                 line;
+
+    ngx_workflow_plugin_t     *plugin;
+    ngx_shm_zone_t            *zone;
+    ngx_str_t                  timeout_text;     /* seconds, as Python's */
+    ngx_str_t                  interval_text;
+
+    /* in a worker */
+
+    ngx_log_t                 *log;
+    wf_graph_t                *graph;            /* NULL: plugin not open */
+    ngx_thread_pool_t         *pool;
+    ngx_atomic_t              *outstanding;
+
+    ngx_rbtree_t               runs;             /* by task id */
+    ngx_rbtree_node_t          sentinel;
+    ngx_uint_t                 slots;            /* taken ones */
+    ngx_event_t                poll;
+    ngx_event_t                claim;
+    ngx_uint_t                 asked;            /* of the claim under way */
+
+    unsigned                   claiming:1;
+    unsigned                   more:1;           /* there may be more */
+    unsigned                   recover:1;        /* an answer was lost */
+    unsigned                   leaving:1;
+} ngx_workflow_service_t;
+
+
+/* In a worker, before and after its queue is opened. */
+ngx_int_t ngx_workflow_service_open(ngx_workflow_service_t *service,
+    ngx_cycle_t *cycle);
+void ngx_workflow_service_start(ngx_workflow_service_t *service);
+
+/* Claim no more. */
+void ngx_workflow_service_leave(ngx_workflow_service_t *service);
+
+/* At exit, when no thread works any more: forget what is not ended. */
+void ngx_workflow_service_close(ngx_workflow_service_t *service);
+
+/* A slot has been taken or given back. */
+void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
+
+/* Redis has told the number of outstanding tasks. */
+void ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
+    redisReply *reply);
+
+
+/*
+ * Put a parsed message into Redis.  message_id, if not empty, is remembered, so
+ * that the same message is not taken twice.  keep: seconds for which an event
+ * is kept whose task is not known, 0: it is refused.  An event's type must be
+ * one that the graph matches.  NULL: not made.  The handler reads its reply by
+ * ngx_workflow_task_answer().
+ */
+ngx_workflow_call_t *ngx_workflow_service_submit(
+    ngx_workflow_service_t *service, wf_message_t *m, ngx_str_t *message_id,
+    time_t keep, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data);
+
+void ngx_workflow_service_unknown_event(ngx_workflow_service_t *service,
+    wf_message_t *m, wf_buf_t *detail, wf_buf_t *reason);
+
+/* A message from Pub/Sub. */
+void ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer,
+    u_char *data, size_t len);
+
+
+#endif /* NGX_WORKFLOW_SERVICE_H_INCLUDED_ */

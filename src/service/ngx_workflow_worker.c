@@ -1,0 +1,181 @@
+#include "ngx_workflow_worker.h"
+#include "ngx_workflow_run.h"
+
+
+static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
+    ngx_str_t *name);
+static void ngx_workflow_worker_leave(ngx_workflow_redis_t *redis);
+
+
+static ngx_array_t  *ngx_workflow_plugins;
+static ngx_array_t  *ngx_workflow_queues;
+static ngx_array_t  *ngx_workflow_services;
+
+
+ngx_int_t
+ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
+    ngx_array_t *queues, ngx_array_t *services)
+{
+    wf_buf_t                  error = WF_BUF_INIT;
+    ngx_str_t                 name;
+    ngx_int_t                 rc;
+    ngx_uint_t                i;
+    ngx_workflow_queue_t    **queue;
+    ngx_workflow_plugin_t    *plugin;
+    ngx_workflow_service_t  **service;
+
+    if (ngx_workflow_worker_name(cycle, &name) != NGX_OK
+        || ngx_workflow_wake_open(cycle->log) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_workflow_plugins = plugins;
+    ngx_workflow_queues = queues;
+    ngx_workflow_services = services;
+
+    ngx_workflow_script_init();
+
+    plugin = plugins->elts;
+
+    for (i = 0; i < plugins->nelts; i++) {
+
+        if (ngx_workflow_plugin_open(&plugin[i], cycle->pool, &error)
+            != NGX_OK)
+        {
+            /* its services say what follows from it */
+
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "plugin \"%V\": %s", &plugin[i].path,
+                          error.failed ? "no memory" : error.data);
+        }
+
+        wf_buf_free(&error);
+    }
+
+    queue = queues->elts;
+
+    for (i = 0; i < queues->nelts; i++) {
+        ngx_queue_init(&queue[i]->consumers);
+        queue[i]->worker = name;
+        queue[i]->blocking.leave = ngx_workflow_worker_leave;
+    }
+
+    service = services->elts;
+
+    for (i = 0; i < services->nelts; i++) {
+
+        rc = ngx_workflow_service_open(service[i], cycle);
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+    }
+
+    for (i = 0; i < queues->nelts; i++) {
+
+        if (ngx_queue_empty(&queue[i]->consumers)) {
+            continue;
+        }
+
+        if (ngx_workflow_queue_open(queue[i], cycle->log) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    for (i = 0; i < services->nelts; i++) {
+        if (service[i]->graph) {
+            ngx_workflow_service_start(service[i]);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* nginx closes idle connections when it begins to shut down gracefully. */
+
+static void
+ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
+{
+    ngx_uint_t                i;
+    ngx_workflow_queue_t    **queue;
+    ngx_workflow_service_t  **service;
+
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        ngx_workflow_service_leave(service[i]);
+    }
+
+    queue = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&queue[i]->consumers)) {
+            ngx_workflow_queue_leave(queue[i]);
+        }
+    }
+}
+
+
+void
+ngx_workflow_worker_close(void)
+{
+    ngx_uint_t                i;
+    ngx_workflow_queue_t    **queue;
+    ngx_workflow_plugin_t    *plugin;
+    ngx_workflow_service_t  **service;
+
+    if (ngx_workflow_queues == NULL) {
+        return;
+    }
+
+    ngx_workflow_worker_leave(NULL);
+
+    queue = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&queue[i]->consumers)) {
+            ngx_workflow_queue_close(queue[i]);
+        }
+    }
+
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        ngx_workflow_service_close(service[i]);
+    }
+
+    plugin = ngx_workflow_plugins->elts;
+
+    for (i = 0; i < ngx_workflow_plugins->nelts; i++) {
+        ngx_workflow_plugin_close(&plugin[i]);
+    }
+
+    ngx_workflow_wake_close();
+}
+
+
+/* Unique among all workers of all machines, for all time. */
+
+static ngx_int_t
+ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *name)
+{
+    char     id[36];
+    u_char  *p;
+
+    name->data = ngx_pnalloc(cycle->pool, cycle->hostname.len
+                                          + sizeof("--12345678")
+                                          + NGX_INT64_LEN);
+    if (name->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_workflow_compose_id(id);
+
+    p = ngx_sprintf(name->data, "%V-%P-%*s", &cycle->hostname, ngx_pid,
+                    (size_t) 8, id);
+    name->len = p - name->data;
+
+    return NGX_OK;
+}

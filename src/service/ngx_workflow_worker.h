@@ -1,0 +1,20 @@
+/*
+ * All queues and services of a worker process.
+ */
+
+#ifndef NGX_WORKFLOW_WORKER_H_INCLUDED_
+#define NGX_WORKFLOW_WORKER_H_INCLUDED_
+
+
+#include "ngx_workflow_service.h"
+
+
+/* Arrays of pointers, except plugins.  NGX_ERROR: the process cannot run. */
+ngx_int_t ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
+    ngx_array_t *queues, ngx_array_t *services);
+
+/* At exit. */
+void ngx_workflow_worker_close(void);
+
+
+#endif /* NGX_WORKFLOW_WORKER_H_INCLUDED_ */

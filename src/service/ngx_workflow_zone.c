@@ -1,0 +1,76 @@
+#include "ngx_workflow_zone.h"
+
+
+typedef struct ngx_workflow_counter_s  ngx_workflow_counter_t;
+
+struct ngx_workflow_counter_s {
+    ngx_workflow_counter_t  *next;
+    ngx_atomic_t             outstanding;
+    size_t                   len;
+    u_char                   name[1];
+};
+
+typedef struct {
+    ngx_workflow_counter_t  *counters;
+} ngx_workflow_zone_t;
+
+
+size_t
+ngx_workflow_zone_size(ngx_uint_t n)
+{
+    return 8 * ngx_pagesize + n * 256;
+}
+
+
+ngx_atomic_t *
+ngx_workflow_zone_counter(ngx_shm_zone_t *zone, ngx_str_t *name)
+{
+    ngx_slab_pool_t         *pool;
+    ngx_workflow_zone_t     *shared;
+    ngx_workflow_counter_t  *counter;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    shared = pool->data;
+
+    for (counter = shared->counters; counter; counter = counter->next) {
+        if (counter->len == name->len
+            && ngx_memcmp(counter->name, name->data, name->len) == 0)
+        {
+            return &counter->outstanding;
+        }
+    }
+
+    counter = ngx_slab_calloc(pool, sizeof(ngx_workflow_counter_t)
+                                    + name->len);
+    if (counter == NULL) {
+        return NULL;
+    }
+
+    counter->len = name->len;
+    ngx_memcpy(counter->name, name->data, name->len);
+
+    /* old workers may be walking along the list */
+
+    counter->next = shared->counters;
+    ngx_memory_barrier();
+    shared->counters = counter;
+
+    return &counter->outstanding;
+}
+
+
+ngx_int_t
+ngx_workflow_zone_init(ngx_shm_zone_t *zone, void *data)
+{
+    ngx_slab_pool_t  *pool;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+
+    if (data || zone->shm.exists) {
+        return NGX_OK;
+    }
+
+    pool->data = ngx_slab_calloc(pool, sizeof(ngx_workflow_zone_t));
+
+    return pool->data ? NGX_OK : NGX_ERROR;
+}

@@ -1,0 +1,287 @@
+/*
+ * Every allocation fails in turn, alone and with all that follow.  Linked with
+ * -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+ */
+
+#include "engine.h"
+
+
+static long  left = -1;         /* allocations until one fails; -1: none does */
+static int   lasting;          /* all later ones fail too */
+static int   failed;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+
+static int
+fails_now(void)
+{
+    if (left < 0) {
+        return 0;
+    }
+
+    if (left > 0) {
+        left--;
+        return 0;
+    }
+
+    failed = 1;
+
+    if (!lasting) {
+        left = -1;
+    }
+
+    return 1;
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+    return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *
+__wrap_realloc(void *p, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(p, size);
+}
+
+
+/* A workflow that uses all that allocates. */
+
+static wf_status_t
+first(wf_run_t *run, const wf_event_t *ev)
+{
+    char         *p;
+    wf_status_t   status;
+
+    (void) ev;
+
+    p = wf_alloc(run, 5000);
+    if (p == NULL) {
+        return wf_fail(run, "out of memory");
+    }
+
+    p[4999] = '\0';
+
+    if ((status = send_text(run, "A", "{\"n\": 1}")) != WF_OK
+        || (status = wf_send_to(run, "second", "B", "{}", 2)) != WF_OK
+        || (status = wf_stream(run, "Progress", "{\"n\": 1}", 8)) != WF_OK
+        || (status = set_text(run, "k", "{\"v\": [1]}")) != WF_OK)
+    {
+        return status;
+    }
+
+    return send_text(run, WF_INPUT_REQUIRED_EVENT, "{\"prefix\": \"?\"}");
+}
+
+static wf_status_t
+second(wf_run_t *run, const wf_event_t *ev)
+{
+    size_t             len;
+    const char        *json;
+    wf_status_t        status;
+    const wf_event_t  *events[3];
+
+    status = wf_collect(run, ev, WF_TYPES("B", WF_HUMAN_RESPONSE_EVENT, "A"),
+                        3, events);
+
+    if (status == WF_AGAIN) {
+        return WF_OK;
+    }
+
+    if (status == WF_OK) {
+        status = wf_get(run, "k", &json, &len);
+    }
+
+    return status == WF_OK ? wf_stop(run, json, len) : status;
+}
+
+static const wf_step_t  steps[] = {
+    STEP(first, WF_TYPES(WF_START_EVENT),
+         WF_TYPES("A", "B", WF_INPUT_REQUIRED_EVENT)),
+    STEP(second, WF_TYPES("A", "B", WF_HUMAN_RESPONSE_EVENT),
+         WF_TYPES(WF_STOP_EVENT))
+};
+static const wf_workflow_t  workflow = WF_WORKFLOW("w", "d", steps);
+
+
+static void
+work(wf_engine_run_t *run)
+{
+    unsigned          n;
+    wf_run_output_t  *out, *next;
+
+    for (out = wf_run_take_output(run); out != NULL; out = next) {
+        next = out->next;
+        wf_run_output_free(out);
+    }
+
+    for (n = wf_run_threads(run); n > 0; n--) {
+        wf_run_work(run);
+    }
+}
+
+
+static int
+says_no_memory(wf_slice_t text)
+{
+    char  copy[256];
+
+    (void) snprintf(copy, sizeof(copy), "%.*s", (int) text.len, text.data);
+
+    return strstr(copy, "Error in step '") == copy
+           && strstr(copy, "': out of memory") != NULL;
+}
+
+
+/* 1: got to the end; 0: no memory, told properly; -1: anything else. */
+
+static int
+ended(wf_engine_run_t *run)
+{
+    switch (wf_run_state(run)) {
+    case WF_RUN_COMPLETED:
+        return wf_slice_eq(wf_run_result(run), "{\"v\": [1]}") ? 1 : -1;
+    case WF_RUN_FAILED:
+        return says_no_memory(wf_run_error(run)) ? 0 : -1;
+    default:
+        return -1;
+    }
+}
+
+
+static int
+go_on(const wf_graph_t *g, const wf_run_options_t *options, wf_slice_t saved)
+{
+    int               rc;
+    wf_engine_run_t  *run;
+
+    run = wf_run_create(g, options);
+    if (run == NULL) {
+        return 0;
+    }
+
+    rc = wf_run_restore(run, saved);
+
+    if (rc == 0) {
+        rc = wf_run_event(run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));
+
+        if (rc == 0) {
+            work(run);
+            rc = ended(run);
+
+        } else {
+            rc = rc == -1 ? 0 : -1;
+        }
+
+    } else {
+        rc = rc == -2 ? 0 : -1;
+    }
+
+    wf_run_free(run);
+
+    return rc;
+}
+
+
+static int
+everything(void)
+{
+    int                rc;
+    wf_buf_t           b = WF_BUF_INIT;
+    wf_graph_t        *g;
+    wf_engine_run_t   *run;
+    wf_run_options_t   options;
+
+    g = test_graph(&workflow, &b);
+
+    if (g == NULL) {
+        rc = b.failed || wf_slice_eq((wf_slice_t) { b.data, b.len },
+                                     "out of memory") ? 0 : -1;
+        wf_buf_free(&b);
+        return rc;
+    }
+
+    memset(&options, 0, sizeof(options));
+    options.task_id = wf_slice("task");
+
+    run = wf_run_create(g, &options);
+
+    if (run == NULL) {
+        wf_graph_free(g);
+        return 0;
+    }
+
+    rc = 0;
+
+    if (wf_run_start(run, wf_slice("{}")) == 0) {
+        work(run);
+
+        if (wf_run_state(run) != WF_RUN_WAITING) {
+            rc = ended(run);
+
+        } else if (wf_run_save(run, &b) == 0) {
+            rc = go_on(g, &options, (wf_slice_t) { b.data, b.len });
+        }
+    }
+
+    wf_buf_free(&b);
+    wf_run_free(run);
+    wf_graph_free(g);
+
+    return rc;
+}
+
+
+static void
+test(const char *name)
+{
+    int   rc, wrong;
+    long  n;
+
+    wrong = 0;
+    n = 0;
+
+    do {
+        left = n++;
+        failed = 0;
+
+        rc = everything();
+
+        left = -1;
+
+        if (rc != (failed ? 0 : 1)) {
+            printf("# allocation %ld: %d\n", n, rc);
+            wrong++;
+        }
+
+    } while (failed && n < 10000);
+
+    is_int(wrong, 0, name);
+    ok(n > 40 && n < 10000, "%ld allocations failed", n - 1);
+    is_int(rc, 1, "the last run completes");
+}
+
+
+int
+main(void)
+{
+    test("one allocation fails: it is told, and nothing hangs");
+
+    lasting = 1;
+    test("so when all that follow fail");
+
+    return done_testing();
+}

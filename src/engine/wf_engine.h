@@ -80,6 +80,7 @@ struct wf_job_s {
 
 struct wf_item_s {
     wf_event_t          event;
+    uint64_t            sender;         /* number of the call, 0: none */
     uint32_t            refs;
     uint32_t            njobs;
     wf_job_t            jobs[];
@@ -127,6 +128,10 @@ struct wf_engine_run_s {
     unsigned            started:1;
     unsigned            woken:1;        /* until output is taken */
     unsigned            final:1;
+    unsigned            save:1;         /* a checkpoint is due */
+
+    uint64_t            ncalls;
+    int64_t             saved;          /* when, in ms */
 
     uint32_t            nbusy;          /* workers of all steps */
     uint32_t            nready;
@@ -178,6 +183,7 @@ struct wf_hold_s {
 struct wf_call_s {
     wf_run_t            run;            /* first */
     wf_engine_run_t    *engine;
+    uint64_t            number;         /* among the run's calls, from 1 */
     wf_job_t           *job;
     wf_call_t          *next;
     wf_call_t         **prev;
@@ -247,6 +253,7 @@ void wf_run_settle(wf_engine_run_t *run);                   /* locked */
 wf_run_output_t *wf_output_create(wf_slice_t before, wf_slice_t data,
     wf_slice_t after);
 void wf_output_add(wf_engine_run_t *run, wf_run_output_t *out); /* locked */
+wf_run_output_t *wf_output_take(wf_engine_run_t *run);          /* locked */
 void wf_run_complete(wf_engine_run_t *run, wf_value_t *result,
     wf_run_output_t *out);                                  /* locked */
 void wf_run_fail(wf_engine_run_t *run, uint32_t step, wf_slice_t text,

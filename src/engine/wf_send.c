@@ -116,6 +116,7 @@ wf_host_queue(wf_call_t *call, wf_item_t *item)
         return wf_host_ended(call);
     }
 
+    item->sender = call->number;
     wf_item_send(run, item);
 
     if (!call->claim) {

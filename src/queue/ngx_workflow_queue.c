@@ -229,7 +229,12 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
 {
     ngx_workflow_call_t  *call;
 
-    if (args->failed || (deadline && !queue->is_ready)) {
+    /* before the first connection is made, there is something to wait for */
+
+    if (args->failed
+        || (deadline == NGX_WORKFLOW_ONCE && !queue->is_ready)
+        || (deadline && !queue->is_ready && queue->commands.failures))
+    {
         ngx_workflow_args_free(args);
         return NULL;
     }

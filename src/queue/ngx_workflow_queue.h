@@ -34,6 +34,7 @@ struct ngx_workflow_queue_s {
 
     ngx_log_t                  *log;
     ngx_str_t                   worker;       /* this process' unique name */
+    ngx_str_t                   machine;      /* what names begin with here */
     ngx_str_t                   channel;      /* on which it is spoken to */
     ngx_queue_t                 consumers;
 
@@ -74,7 +75,8 @@ struct ngx_workflow_consumer_s {
     ngx_str_t                   prefix;
     ngx_str_t                   stream;
     ngx_str_t                   bell;
-    ngx_str_t                   waiting;
+    ngx_str_t                   timers;
+    ngx_str_t                   leases;
     ngx_str_t                   dead;
 
     /* the queue can be talked to (again) */
@@ -87,9 +89,10 @@ struct ngx_workflow_consumer_s {
     void                      (*message)(ngx_workflow_consumer_t *consumer,
                                          u_char *data, size_t len);
 
-    /* something has happened to a task that this worker runs */
+    /* a task that this worker runs has new events, or was cancelled */
     void                      (*notify)(ngx_workflow_consumer_t *consumer,
-                                        ngx_str_t *task_id);
+                                        ngx_str_t *task_id,
+                                        ngx_uint_t cancel);
 
     void                       *data;
 
@@ -130,12 +133,18 @@ struct ngx_workflow_call_s {
 
 typedef enum {
     NGX_WORKFLOW_SCRIPT_ACCEPT = 0,
+    NGX_WORKFLOW_SCRIPT_CANCEL,
+    NGX_WORKFLOW_SCRIPT_CHECKPOINT,
     NGX_WORKFLOW_SCRIPT_CLAIM,
     NGX_WORKFLOW_SCRIPT_EMIT,
     NGX_WORKFLOW_SCRIPT_EVENT,
     NGX_WORKFLOW_SCRIPT_FINISH,
     NGX_WORKFLOW_SCRIPT_PARK,
+    NGX_WORKFLOW_SCRIPT_REAP,
     NGX_WORKFLOW_SCRIPT_REFUSE,
+    NGX_WORKFLOW_SCRIPT_RENEW,
+    NGX_WORKFLOW_SCRIPT_RETRY,
+    NGX_WORKFLOW_SCRIPT_WORKERS,
     NGX_WORKFLOW_SCRIPT_LAST
 } ngx_workflow_script_e;
 

@@ -1,7 +1,7 @@
 /*
  * Pub/Sub: the topics of the services, on which control planes send, and a
  * channel of the worker's own, on which scripts tell that something has
- * happened to a task that it runs ("<service> <task_id>").
+ * happened to a task that it runs ("event <service> <task_id>", or "cancel").
  */
 
 #include "ngx_workflow_queue.h"
@@ -160,19 +160,27 @@ static void
 ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
     size_t len)
 {
-    u_char                   *p;
+    u_char                   *last, *name, *id;
     ngx_str_t                 task_id;
+    ngx_uint_t                cancel;
     ngx_queue_t              *q;
     ngx_workflow_consumer_t  *consumer;
 
-    p = ngx_strlchr(data, data + len, ' ');
+    last = data + len;
 
-    if (p == NULL) {
+    name = ngx_strlchr(data, last, ' ');
+    id = name ? ngx_strlchr(name + 1, last, ' ') : NULL;
+
+    if (id == NULL) {
         return;
     }
 
-    task_id.data = p + 1;
-    task_id.len = data + len - task_id.data;
+    cancel = (name - data == 6 && ngx_strncmp(data, "cancel", 6) == 0);
+
+    name++;
+
+    task_id.data = id + 1;
+    task_id.len = last - task_id.data;
 
     for (q = ngx_queue_head(&queue->consumers);
          q != ngx_queue_sentinel(&queue->consumers);
@@ -180,10 +188,10 @@ ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (consumer->name.len == (size_t) (p - data)
-            && ngx_memcmp(consumer->name.data, data, p - data) == 0)
+        if (consumer->name.len == (size_t) (id - name)
+            && ngx_memcmp(consumer->name.data, name, id - name) == 0)
         {
-            consumer->notify(consumer, &task_id);
+            consumer->notify(consumer, &task_id, cancel);
             return;
         }
     }

@@ -7,7 +7,7 @@
 static void ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
-    ngx_str_t *task_id);
+    ngx_str_t *task_id, ngx_uint_t cancel);
 static void ngx_workflow_service_poll(ngx_event_t *ev);
 static void ngx_workflow_service_claim(ngx_event_t *ev);
 static void ngx_workflow_service_claimed(ngx_workflow_call_t *call,
@@ -75,6 +75,7 @@ ngx_workflow_service_start(ngx_workflow_service_t *service)
     if (service->running) {
         ngx_add_timer(&service->poll, service->step_interval);
         ngx_workflow_bell_hungry(&service->consumer, 1);
+        ngx_workflow_lease_start(service);
     }
 }
 
@@ -82,11 +83,17 @@ ngx_workflow_service_start(ngx_workflow_service_t *service)
 void
 ngx_workflow_service_leave(ngx_workflow_service_t *service)
 {
+    if (service->leaving || service->graph == NULL) {
+        return;
+    }
+
     service->leaving = 1;
 
     if (service->poll.timer_set) {
         ngx_del_timer(&service->poll);
     }
+
+    ngx_workflow_lease_leave(service);
 }
 
 
@@ -103,11 +110,13 @@ ngx_workflow_service_close(ngx_workflow_service_t *service)
         root = service->runs.root;
 
         if (root == &service->sentinel) {
-            return;
+            break;
         }
 
         ngx_workflow_run_destroy((ngx_workflow_run_t *) root);
     }
+
+    ngx_workflow_lease_stop(service);
 }
 
 
@@ -163,13 +172,20 @@ ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer)
 
 static void
 ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
-    ngx_str_t *task_id)
+    ngx_str_t *task_id, ngx_uint_t cancel)
 {
     ngx_workflow_run_t  *run;
 
     run = ngx_workflow_run_find(consumer->data, task_id);
 
-    if (run) {
+    if (run == NULL) {
+        return;
+    }
+
+    if (cancel) {
+        ngx_workflow_run_cancel(run);
+
+    } else {
         ngx_workflow_run_notify(run);
     }
 }
@@ -214,6 +230,7 @@ ngx_workflow_service_claim(ngx_event_t *ev)
     n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
 
     if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
+                                service->lease, service->max_attempts,
                                 ngx_workflow_service_claimed, service)
         == NULL)
     {
@@ -223,6 +240,7 @@ ngx_workflow_service_claim(ngx_event_t *ev)
 
     service->claiming = 1;
     service->asked = n;
+    service->asked_at = ngx_current_msec;
 }
 
 
@@ -267,21 +285,24 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 static void
 ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 {
-    ngx_str_t             saved;
+    ngx_str_t             saved, fate;
     redisReply          **e;
+    ngx_workflow_run_t   *run;
     ngx_workflow_task_t   task;
 
     ngx_memzero(&task, sizeof(ngx_workflow_task_t));
 
     e = claim->element;
 
-    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 7
+    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 9
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
-        || e[1]->type != REDIS_REPLY_INTEGER
+        || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
         || e[2]->type != REDIS_REPLY_INTEGER
         || ngx_workflow_reply_str(e[4], &task.input) != NGX_OK
         || ngx_workflow_reply_str(e[5], &saved) != NGX_OK
-        || e[6]->type != REDIS_REPLY_ARRAY)
+        || e[6]->type != REDIS_REPLY_ARRAY
+        || ngx_workflow_reply_str(e[7], &fate) != NGX_OK
+        || e[8]->type != REDIS_REPLY_INTEGER)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": an entry of \"%V\" is not "
@@ -291,15 +312,30 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 
     (void) ngx_workflow_reply_str(e[3], &task.session);
 
-    task.claim = e[1]->integer;
     task.attempt = e[2]->integer;
+    task.streamed = e[8]->integer;
 
-    if (ngx_workflow_run_find(service, &task.id)) {
-        return;
+    run = ngx_workflow_run_find(service, &task.id);
+
+    if (run) {
+
+        if (run->task.claim_text.len == task.claim_text.len
+            && ngx_memcmp(run->task.claim_text.data, task.claim_text.data,
+                          task.claim_text.len)
+               == 0)
+        {
+            return;
+        }
+
+        /* this worker was away for longer than its lease */
+
+        ngx_workflow_run_lose(run, "its lease had ended");
+        ngx_workflow_run_turn(run);
     }
 
-    if (ngx_workflow_run_create(service, &task, &saved, e[6]) != NGX_OK) {
-
+    if (ngx_workflow_run_create(service, &task, &saved, e[6], &fate)
+        != NGX_OK)
+    {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": no memory to run task \"%V\", "
                       "trying again", &service->name, &task.id);

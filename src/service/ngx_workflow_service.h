@@ -37,6 +37,13 @@ typedef struct {
     ngx_uint_t                 max_events;
     ngx_uint_t                 max_queued;
     size_t                     max_message_size;
+    ngx_msec_t                 lease;
+    ngx_uint_t                 max_attempts;
+    ngx_msec_t                 retry_delay;
+    ngx_msec_t                 retry_delay_max;
+    ngx_msec_t                 wait_timeout;
+    ngx_msec_t                 checkpoint;
+    ngx_msec_t                 drain_timeout;
     u_char                    *file;             /* where it is declared */
     ngx_uint_t                 line;
 
@@ -58,6 +65,10 @@ typedef struct {
     ngx_event_t                poll;
     ngx_event_t                claim;
     ngx_uint_t                 asked;            /* of the claim under way */
+    ngx_msec_t                 asked_at;
+    ngx_event_t                lease_timer;
+    ngx_event_t                reap_timer;
+    ngx_event_t                drain_timer;
 
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
@@ -76,6 +87,12 @@ void ngx_workflow_service_leave(ngx_workflow_service_t *service);
 
 /* At exit, when no thread works any more: forget what is not ended. */
 void ngx_workflow_service_close(ngx_workflow_service_t *service);
+
+/* ngx_workflow_lease.c: keep the tasks that are run, take over those of workers
+ * that are gone. */
+void ngx_workflow_lease_start(ngx_workflow_service_t *service);
+void ngx_workflow_lease_leave(ngx_workflow_service_t *service);
+void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);

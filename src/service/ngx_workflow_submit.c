@@ -387,7 +387,8 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
     ngx_workflow_compose_result(&result, &task.id, &task.session, text);
 
     if (!result.failed
-        && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1)
+        && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1,
+                                        0)
            == NGX_OK)
     {
         elts[0] = messages.elts[0];

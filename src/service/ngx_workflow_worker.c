@@ -1,9 +1,11 @@
 #include "ngx_workflow_worker.h"
 #include "ngx_workflow_run.h"
 
+#include "wf_publish.h"
+
 
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
-    ngx_str_t *name);
+    ngx_str_t *machine, ngx_str_t *name);
 static void ngx_workflow_worker_leave(ngx_workflow_redis_t *redis);
 
 
@@ -17,14 +19,14 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
     ngx_array_t *queues, ngx_array_t *services)
 {
     wf_buf_t                  error = WF_BUF_INIT;
-    ngx_str_t                 name;
+    ngx_str_t                 machine, name;
     ngx_int_t                 rc;
     ngx_uint_t                i;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_plugin_t    *plugin;
     ngx_workflow_service_t  **service;
 
-    if (ngx_workflow_worker_name(cycle, &name) != NGX_OK
+    if (ngx_workflow_worker_name(cycle, &machine, &name) != NGX_OK
         || ngx_workflow_wake_open(cycle->log) != NGX_OK)
     {
         return NGX_ERROR;
@@ -57,6 +59,7 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 
     for (i = 0; i < queues->nelts; i++) {
         ngx_queue_init(&queue[i]->consumers);
+        queue[i]->machine = machine;
         queue[i]->worker = name;
         queue[i]->blocking.leave = ngx_workflow_worker_leave;
     }
@@ -156,25 +159,39 @@ ngx_workflow_worker_close(void)
 }
 
 
-/* Unique among all workers of all machines, for all time. */
+/*
+ * "<host>.<pid namespace>-<pid>-<random>": unique among all workers of all
+ * machines, for all time, and telling who can see whether the process lives.
+ */
 
 static ngx_int_t
-ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *name)
+ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *machine,
+    ngx_str_t *name)
 {
-    char     id[36];
-    u_char  *p;
+    char          id[WF_UUID_LEN];
+    u_char       *p;
+    struct stat   st;
+
+    if (stat("/proc/self/ns/pid", &st) == -1) {
+        st.st_ino = 0;
+    }
 
     name->data = ngx_pnalloc(cycle->pool, cycle->hostname.len
-                                          + sizeof("--12345678")
-                                          + NGX_INT64_LEN);
+                                          + sizeof(".---12345678")
+                                          + 2 * NGX_INT64_LEN);
     if (name->data == NULL) {
         return NGX_ERROR;
     }
 
     ngx_workflow_compose_id(id);
 
-    p = ngx_sprintf(name->data, "%V-%P-%*s", &cycle->hostname, ngx_pid,
-                    (size_t) 8, id);
+    p = ngx_sprintf(name->data, "%V.%uL-", &cycle->hostname,
+                    (uint64_t) st.st_ino);
+
+    machine->data = name->data;
+    machine->len = p - name->data;
+
+    p = ngx_sprintf(p, "%P-%*s", ngx_pid, (size_t) 8, id);
     name->len = p - name->data;
 
     return NGX_OK;

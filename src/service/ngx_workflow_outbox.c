@@ -227,7 +227,6 @@ ngx_workflow_outbox_may_retry(ngx_workflow_run_t *run)
 
     return !service->raise_exceptions
            && run->task.attempt < service->max_attempts
-           && !run->ending
            && !wf_run_error_final(run->engine);
 }
 
@@ -418,7 +417,7 @@ ngx_workflow_outbox_failed(ngx_workflow_run_t *run, ngx_str_t *error)
         return "dead";
     }
 
-    if (wf_run_error_final(run->engine) || run->ending == 1) {
+    if (!run->exhausted && wf_run_error_final(run->engine)) {
         return "failed";
     }
 

@@ -166,12 +166,11 @@ ngx_workflow_run_end(ngx_workflow_run_t *run, ngx_str_t *fate)
         wf_run_cancel(run->engine);
 
     } else if (ngx_strncmp(fate->data, "expired", fate->len) == 0) {
-        run->ending = 1;
         wf_run_abort(run->engine, "The event that the task waits for has not "
                      "come in time.");
 
     } else {
-        run->ending = 2;
+        run->exhausted = 1;
         wf_run_abort(run->engine, "The worker that ran the task has died, at "
                      "every attempt.");
     }

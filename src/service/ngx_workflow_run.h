@@ -44,8 +44,8 @@ struct ngx_workflow_run_s {
     unsigned                   lost:1;       /* the task is not ours any more */
     unsigned                   unlinked:1;   /* not in service->runs */
     unsigned                   slot:1;
-    unsigned                   ending:2;     /* claimed to be ended: 1 failed,
-                                                2 dead */
+    unsigned                   exhausted:1;  /* was claimed to be ended: its
+                                                workers have died too often */
     unsigned                   unstopped:1;  /* the StopEvent was taken back */
     unsigned                   again:1;      /* something failed for want of
                                                 memory: try again */

@@ -54,10 +54,16 @@ struct ngx_workflow_queue_s {
 
     ngx_workflow_redis_t        subscriber;
 
+    ngx_uint_t                  channels;
+
+    /* the worker has begun or ceased to listen */
+    void                      (*listening)(ngx_workflow_queue_t *queue);
+
     unsigned                    is_ready:1;
     unsigned                    ringing:1;    /* a blocking read under way */
     unsigned                    unblocking:1;
     unsigned                    leaving:1;
+    unsigned                    listens:1;    /* to Pub/Sub */
 };
 
 
@@ -180,8 +186,9 @@ void ngx_workflow_args_free(ngx_workflow_args_t *args);
 ngx_int_t ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
     ngx_log_t *log);
 
-/* Stop taking in: no claims, no messages; calls go on. */
+/* Stop claiming, and then listening to Pub/Sub; calls go on. */
 void ngx_workflow_queue_leave(ngx_workflow_queue_t *queue);
+void ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue);
 
 /* Close; calls that are not answered are forgotten. */
 void ngx_workflow_queue_close(ngx_workflow_queue_t *queue);

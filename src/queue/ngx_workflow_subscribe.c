@@ -78,6 +78,8 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
         }
     }
 
+    queue->channels = args.n - 1;
+
     rc = args.failed ? NGX_ERROR
                      : ngx_workflow_redis_subscribe(redis, args.n, args.argv,
                                                     args.len);
@@ -92,6 +94,13 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
 static void
 ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis)
 {
+    ngx_workflow_queue_t  *queue;
+
+    queue = redis->data;
+
+    queue->listens = 0;
+    queue->listening(queue);
+
     ngx_log_error(NGX_LOG_WARN, redis->log, 0,
                   "redis %V: messages that are published until the "
                   "connection is back do not reach this worker",
@@ -115,10 +124,22 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
     }
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3
-        || reply->element[0]->type != REDIS_REPLY_STRING
-        || ngx_strcmp(reply->element[0]->str, "message") != 0)
+        || reply->element[0]->type != REDIS_REPLY_STRING)
     {
-        /* the answers to SUBSCRIBE */
+        return;
+    }
+
+    if (ngx_strcmp(reply->element[0]->str, "message") != 0) {
+
+        /* the answers to SUBSCRIBE, one for each channel */
+
+        if (reply->element[2]->type == REDIS_REPLY_INTEGER
+            && (ngx_uint_t) reply->element[2]->integer == queue->channels)
+        {
+            queue->listens = 1;
+            queue->listening(queue);
+        }
+
         return;
     }
 

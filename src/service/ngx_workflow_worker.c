@@ -4,14 +4,24 @@
 #include "wf_publish.h"
 
 
+#define NGX_WORKFLOW_HANDOVER           10000
+#define NGX_WORKFLOW_HANDOVER_INTERVAL  10
+
+
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
     ngx_str_t *machine, ngx_str_t *name);
+static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_leave(ngx_workflow_redis_t *redis);
+static void ngx_workflow_worker_handover(ngx_event_t *ev);
 
 
 static ngx_array_t  *ngx_workflow_plugins;
 static ngx_array_t  *ngx_workflow_queues;
 static ngx_array_t  *ngx_workflow_services;
+
+static ngx_shm_zone_t  *ngx_workflow_zone;
+static ngx_event_t      ngx_workflow_handover;
+static ngx_msec_t       ngx_workflow_leaving;
 
 
 ngx_int_t
@@ -62,9 +72,13 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         queue[i]->machine = machine;
         queue[i]->worker = name;
         queue[i]->blocking.leave = ngx_workflow_worker_leave;
+        queue[i]->listening = ngx_workflow_worker_listening;
     }
 
     service = services->elts;
+
+    ngx_workflow_zone = service[0]->zone;
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_STARTING);
 
     for (i = 0; i < services->nelts; i++) {
 
@@ -96,6 +110,30 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 }
 
 
+static void
+ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
+{
+    ngx_uint_t              i;
+    ngx_workflow_queue_t  **q;
+
+    if (ngx_workflow_leaving) {
+        return;
+    }
+
+    q = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&q[i]->consumers) && !q[i]->listens) {
+            ngx_workflow_zone_worker(ngx_workflow_zone,
+                                     NGX_WORKFLOW_WORKER_STARTING);
+            return;
+        }
+    }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LISTENING);
+}
+
+
 /* nginx closes idle connections when it begins to shut down gracefully. */
 
 static void
@@ -104,6 +142,12 @@ ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
     ngx_uint_t                i;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_service_t  **service;
+
+    if (ngx_workflow_leaving) {
+        return;
+    }
+
+    ngx_workflow_leaving = ngx_max(ngx_current_msec, 1);
 
     service = ngx_workflow_services->elts;
 
@@ -116,6 +160,42 @@ ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
         if (!ngx_queue_empty(&queue[i]->consumers)) {
             ngx_workflow_queue_leave(queue[i]);
+        }
+    }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LEAVING);
+
+    ngx_workflow_handover.handler = ngx_workflow_worker_handover;
+    ngx_workflow_handover.data = &ngx_workflow_handover;
+    ngx_workflow_handover.log = ngx_cycle->log;
+
+    ngx_workflow_worker_handover(&ngx_workflow_handover);
+}
+
+
+/*
+ * Pub/Sub does not wait: this worker listens until one of those that were
+ * started in its place does.
+ */
+
+static void
+ngx_workflow_worker_handover(ngx_event_t *ev)
+{
+    ngx_uint_t              i;
+    ngx_workflow_queue_t  **queue;
+
+    if (ngx_workflow_zone_heir(ngx_workflow_zone) == NGX_AGAIN
+        && ngx_current_msec - ngx_workflow_leaving < NGX_WORKFLOW_HANDOVER)
+    {
+        ngx_add_timer(ev, NGX_WORKFLOW_HANDOVER_INTERVAL);
+        return;
+    }
+
+    queue = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&queue[i]->consumers)) {
+            ngx_workflow_queue_deaf(queue[i]);
         }
     }
 }
@@ -134,6 +214,12 @@ ngx_workflow_worker_close(void)
     }
 
     ngx_workflow_worker_leave(NULL);
+
+    if (ngx_workflow_handover.timer_set) {
+        ngx_del_timer(&ngx_workflow_handover);
+    }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
 
     queue = ngx_workflow_queues->elts;
 

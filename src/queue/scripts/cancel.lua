@@ -18,6 +18,9 @@ if state ~= 'queued' and state ~= 'running' and state ~= 'waiting' then
     return 'ended'
 end
 
+-- a first write that Redis allows when it is out of memory allows those
+-- behind it
+redis.call('PERSIST', task)
 redis.call('HSET', task, 'cancel', 1)
 
 if state == 'running' then

@@ -16,6 +16,12 @@ if known[1] ~= 'running' or known[2] ~= worker or known[3] ~= claim then
     return 0
 end
 
+-- A first write that Redis allows when it is out of memory allows those behind
+-- it; and nothing is published before something was written, so that a refusal
+-- leaves nothing half done.
+
+redis.call('PERSIST', task)
+
 local streamed = tonumber(known[4])
 
 for i = 5, #ARGV do

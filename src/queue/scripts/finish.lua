@@ -38,6 +38,12 @@ local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 local streamed = tonumber(known[4])
 
+-- A first write that Redis allows when it is out of memory allows those behind
+-- it; and nothing is published before something was written, so that a refusal
+-- leaves nothing half done.
+
+redis.call('ZREM', leases, id)
+
 for i = 12, #ARGV do
     -- the last one, a StopEvent, has the first index that is free
     if index == streamed or i == #ARGV then
@@ -67,7 +73,6 @@ end
 
 redis.call('EXPIRE', task, keep)
 redis.call('DEL', events)
-redis.call('ZREM', leases, id)
 redis.call('XACK', stream, 'workers', known[5])
 redis.call('XDEL', stream, known[5])
 

@@ -14,6 +14,10 @@ local deadline = string.format('%.0f', time[1] * 1000
                                + math.floor(time[2] / 1000) + lease)
 local answers = {}
 
+-- a first write that Redis allows when it is out of memory allows those
+-- behind it
+redis.call('PERSIST', leases)
+
 for i = 4, #ARGV, 2 do
     local known = redis.call('HMGET', prefix .. 'task:' .. ARGV[i], 'state',
                              'worker', 'claim', 'cancel', 'resume')

@@ -33,6 +33,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local streamed = tonumber(known[4])
 
+-- A first write that Redis allows when it is out of memory allows those behind
+-- it; and nothing is published before something was written, so that a refusal
+-- leaves nothing half done.
+
+redis.call('ZREM', leases, id)
+
 for i = 9, #ARGV do
     if index == streamed then
         redis.call('PUBLISH', channel, ARGV[i])
@@ -45,7 +51,6 @@ end
 redis.call('HSET', task, 'state', 'queued', 'streamed', streamed,
            'input', input, 'error', failure,
            'updated', string.format('%.0f', now))
-redis.call('ZREM', leases, id)
 redis.call('XACK', stream, 'workers', known[5])
 redis.call('XDEL', stream, known[5])
 redis.call('ZADD', timers, string.format('%.0f', now + wait), id)

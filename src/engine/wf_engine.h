@@ -18,8 +18,17 @@
 
 #define WF_NO_MEMORY        "out of memory"
 
+/* The largest JSON text that a step may give, in bytes. */
+#define WF_MAX_JSON         (32 * 1024 * 1024)
+
+/* Bytes of output that wait for the owner; a step that streams more waits. */
+#define WF_MAX_OUTPUT       (4 * 1024 * 1024)
+
 /* Bytes of wf_alloc() that need no malloc(). */
 #define WF_CALL_ARENA       1024
+
+/* How often a step that blocks looks whether nginx is leaving, in ns. */
+#define WF_LEAVING_PERIOD   (INT64_C(50) * 1000000)
 
 /* A step that returned because nginx is leaving waits so long, in ms. */
 #define WF_LEAVING_DELAY    1000
@@ -151,6 +160,7 @@ struct wf_engine_run_s {
 
     wf_run_output_t    *output;
     wf_run_output_t   **last_output;
+    size_t              output_size;
     wf_run_output_t    *no_result;      /* made early: it must not fail */
 
     wf_value_t         *result;

@@ -54,6 +54,7 @@ wf_output_add(wf_engine_run_t *run, wf_run_output_t *out)
 {
     *run->last_output = out;
     run->last_output = &out->next;
+    run->output_size += sizeof(wf_run_output_t) + out->len;
 }
 
 
@@ -82,6 +83,12 @@ wf_output_take(wf_engine_run_t *run)
     run->output = NULL;
     run->last_output = &run->output;
     run->woken = 0;
+
+    if (run->output_size >= WF_MAX_OUTPUT) {
+        (void) pthread_cond_broadcast(&run->ended);
+    }
+
+    run->output_size = 0;
 
     return out;
 }

@@ -529,8 +529,9 @@ ngx_workflow_redis_read_handler(ngx_event_t *rev)
 
         if (redis->leave) {
             redis->leave(redis);
-            return;
         }
+
+        return;
     }
 
     redisAsyncHandleRead(redis->context);

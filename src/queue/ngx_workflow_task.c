@@ -12,7 +12,7 @@ typedef struct {
     ngx_str_t   task;
     ngx_str_t   events;
     ngx_str_t   seen;
-    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:"))
+    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
                     + 4 * NGX_WORKFLOW_MAX_ID];
 } ngx_workflow_keys_t;
 
@@ -567,8 +567,10 @@ ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
 {
     u_char  *p;
 
-    p = ngx_sprintf(keys->seen.data, "%Vseen:%V:%V", &consumer->prefix, id,
-                    message_id);
+    /* the length: an id may have a colon in it */
+
+    p = ngx_sprintf(keys->seen.data, "%Vseen:%uz:%V:%V", &consumer->prefix,
+                    id->len, id, message_id);
     keys->seen.len = p - keys->seen.data;
 }
 

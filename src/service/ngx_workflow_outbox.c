@@ -5,10 +5,12 @@
 #include "wf_publish.h"
 
 
-#define NGX_WORKFLOW_MAX_MESSAGES  512
+/* What one call publishes at most. */
+
+#define NGX_WORKFLOW_MAX_MESSAGES       512
+#define NGX_WORKFLOW_MAX_MESSAGES_SIZE  (1024 * 1024)
 
 
-static ngx_int_t ngx_workflow_outbox_emit(ngx_workflow_run_t *run);
 static ngx_int_t ngx_workflow_outbox_save(ngx_workflow_run_t *run,
     wf_buf_t *saved, ngx_uint_t n, ngx_uint_t taken);
 static ngx_int_t ngx_workflow_outbox_wrap(ngx_workflow_run_t *run,
@@ -20,6 +22,8 @@ static ngx_msec_t ngx_workflow_outbox_delay(ngx_workflow_service_t *service,
 static const char *ngx_workflow_outbox_failed(ngx_workflow_run_t *run,
     ngx_str_t *error);
 static ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
+static ngx_uint_t ngx_workflow_outbox_count(ngx_workflow_run_t *run,
+    wf_run_output_t **last);
 static ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
 static void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
@@ -37,23 +41,10 @@ static void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
     redisReply *reply);
 
 
-/* Publish what the run has streamed, NGX_WORKFLOW_MAX_MESSAGES at a time. */
+/* Publish what the run has streamed; the rest follows with the answer. */
 
 ngx_int_t
 ngx_workflow_run_emit(ngx_workflow_run_t *run)
-{
-    while (run->output) {
-        if (ngx_workflow_outbox_emit(run) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_workflow_outbox_emit(ngx_workflow_run_t *run)
 {
     wf_buf_t                  text = WF_BUF_INIT;
     ngx_workflow_call_t      *call;
@@ -68,7 +59,13 @@ ngx_workflow_outbox_emit(ngx_workflow_run_t *run)
 
     ngx_workflow_outbox_sent(run, &messages, &text, call);
 
-    return call ? NGX_OK : NGX_ERROR;
+    if (call == NULL) {
+        return NGX_ERROR;
+    }
+
+    run->emitting = 1;
+
+    return NGX_OK;
 }
 
 
@@ -434,26 +431,47 @@ ngx_workflow_outbox_failed(ngx_workflow_run_t *run, ngx_str_t *error)
 static ngx_int_t
 ngx_workflow_outbox_drain(ngx_workflow_run_t *run)
 {
-    ngx_uint_t        n;
-    wf_run_output_t  *out;
+    wf_run_output_t  *last;
 
     for ( ;; ) {
-        n = 0;
 
-        for (out = run->output; out && n <= NGX_WORKFLOW_MAX_MESSAGES;
-             out = out->next)
-        {
-            n++;
-        }
-
-        if (n <= NGX_WORKFLOW_MAX_MESSAGES) {
+        if (ngx_workflow_outbox_count(run, &last) == 0 || last->next == NULL) {
             return NGX_OK;
         }
 
-        if (ngx_workflow_outbox_emit(run) != NGX_OK) {
+        if (ngx_workflow_run_emit(run) != NGX_OK) {
             return NGX_ERROR;
         }
     }
+}
+
+
+/* How many events one call takes, and the last of them. */
+
+static ngx_uint_t
+ngx_workflow_outbox_count(ngx_workflow_run_t *run, wf_run_output_t **last)
+{
+    size_t            size;
+    ngx_uint_t        n;
+    wf_run_output_t  *out;
+
+    n = 0;
+    size = 0;
+
+    for (out = run->output; out; out = out->next) {
+        size += out->len;
+
+        if (n == NGX_WORKFLOW_MAX_MESSAGES
+            || (n && size > NGX_WORKFLOW_MAX_MESSAGES_SIZE))
+        {
+            break;
+        }
+
+        *last = out;
+        n++;
+    }
+
+    return n;
 }
 
 
@@ -465,13 +483,7 @@ ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     ngx_uint_t        n;
     wf_run_output_t  *out;
 
-    n = 0;
-
-    for (out = run->output; out && n < NGX_WORKFLOW_MAX_MESSAGES;
-         out = out->next)
-    {
-        n++;
-    }
+    n = ngx_workflow_outbox_count(run, &out);
 
     rc = ngx_workflow_compose_streams(messages, text, &run->task, run->output,
                                       n, last);
@@ -524,6 +536,7 @@ ngx_workflow_emit_handler(ngx_workflow_call_t *call, redisReply *reply)
     run = call->data;
 
     run->calls--;
+    run->emitting = 0;
 
     ngx_workflow_outbox_fenced(run, reply);
     ngx_workflow_run_turn(run);

@@ -96,6 +96,10 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
 
     ngx_workflow_run_take_events(run, events, run->task.taken);
 
+    if (events->elements >= NGX_WORKFLOW_MAX_EVENTS) {
+        run->fetch = 1;
+    }
+
     ngx_workflow_run_turn(run);
 
     return NGX_OK;
@@ -297,18 +301,26 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
         ngx_del_timer(&run->timer);
     }
 
+    run->again = 0;
+
     state = wf_run_state(run->engine);
 
-    ngx_workflow_run_add_output(run, wf_run_take_output(run->engine));
+    /* a run that goes on keeps what it puts out until the last of it is
+     * published, and waits when it is too much */
 
-    if (state < WF_RUN_COMPLETED) {
+    if (state >= WF_RUN_COMPLETED || !run->emitting) {
+        ngx_workflow_run_add_output(run, wf_run_take_output(run->engine));
 
-        /* when the run has ended, all its output is there */
+        if (state < WF_RUN_COMPLETED) {
 
-        state = wf_run_state(run->engine);
+            /* when it has ended meanwhile, all its output is there */
 
-        if (state >= WF_RUN_COMPLETED) {
-            ngx_workflow_run_add_output(run, wf_run_take_output(run->engine));
+            state = wf_run_state(run->engine);
+
+            if (state >= WF_RUN_COMPLETED) {
+                ngx_workflow_run_add_output(run,
+                                            wf_run_take_output(run->engine));
+            }
         }
     }
 
@@ -327,7 +339,9 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
         rc = ngx_workflow_run_go_on(run, state);
     }
 
-    run->again = (rc != NGX_OK);
+    if (rc != NGX_OK) {
+        run->again = 1;
+    }
 
     if (run->threads == 0
         && (state >= WF_RUN_COMPLETED || run->parked || run->lost))
@@ -353,10 +367,13 @@ ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
 
     if (state != WF_RUN_WAITING) {
 
-        if (!run->saving && wf_run_save_due(run->engine)) {
+        if (run->emitting) {
+            /* the answer is waited for */
+
+        } else if (!run->saving && wf_run_save_due(run->engine)) {
             rc = ngx_workflow_run_checkpoint(run, 0);
 
-        } else {
+        } else if (run->output) {
             rc = ngx_workflow_run_emit(run);
         }
     }
@@ -639,7 +656,11 @@ ngx_workflow_run_thread(void *data, ngx_log_t *log)
 {
     ngx_workflow_thread_t  *thread = data;
 
-    wf_run_work(thread->run->engine);
+    /* what was queued when nginx was told to terminate is left to others */
+
+    if (!ngx_terminate) {
+        wf_run_work(thread->run->engine);
+    }
 }
 
 

@@ -12,6 +12,9 @@
 #include "wf_run.h"
 
 
+#define NGX_WORKFLOW_MAX_EVENTS  64        /* with a claim: see claim.lua */
+
+
 typedef struct ngx_workflow_run_s  ngx_workflow_run_t;
 
 struct ngx_workflow_run_s {
@@ -36,6 +39,7 @@ struct ngx_workflow_run_s {
 
     unsigned                   fetching:1;   /* events are being fetched */
     unsigned                   fetch:1;      /* there are more to fetch */
+    unsigned                   emitting:1;   /* events are being published */
     unsigned                   saving:1;     /* a checkpoint is under way */
     unsigned                   parking:1;
     unsigned                   parked:1;

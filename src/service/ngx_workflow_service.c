@@ -1,4 +1,5 @@
 #include "ngx_workflow_run.h"
+#include "ngx_workflow_worker.h"
 
 
 #define NGX_WORKFLOW_MAX_CLAIM  256
@@ -165,6 +166,7 @@ ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer)
 
     service = consumer->data;
     service->more = 1;
+    service->rung = 1;
 
     ngx_post_event(&service->claim, &ngx_posted_events);
 }
@@ -202,6 +204,14 @@ ngx_workflow_service_poll(ngx_event_t *ev)
         return;
     }
 
+    if (ngx_exiting) {
+
+        /* the connection that should have told was not there */
+
+        ngx_workflow_worker_leave();
+        return;
+    }
+
     ngx_add_timer(&service->poll, service->step_interval);
 
     ngx_workflow_service_claim(ev);
@@ -225,9 +235,13 @@ ngx_workflow_service_claim(ngx_event_t *ev)
         return;
     }
 
-    n = service->max_concurrent_tasks
-        - (service->recover ? 0 : service->slots);
-    n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
+    /* what this worker has claimed before is asked for whole */
+
+    n = service->max_concurrent_tasks;
+
+    if (!service->recover) {
+        n = ngx_min(n - service->slots, NGX_WORKFLOW_MAX_CLAIM);
+    }
 
     if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
                                 service->lease, service->max_attempts,
@@ -239,7 +253,7 @@ ngx_workflow_service_claim(ngx_event_t *ev)
     }
 
     service->claiming = 1;
-    service->asked = n;
+    service->rung = 0;
     service->asked_at = ngx_current_msec;
 }
 
@@ -254,25 +268,22 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
     service->claiming = 0;
 
-    if (reply == NULL) {
-
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements < 2)
+    {
         /* Redis may have given tasks to this worker all the same */
 
         service->recover = 1;
         return;
     }
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
-        return;
-    }
-
     ngx_workflow_service_outstanding(service, reply->element[0]);
 
-    service->more = service->recover
-                    || reply->elements - 1 >= service->asked;
+    service->more = service->recover || service->rung
+                    || reply->element[1]->integer;
     service->recover = 0;
 
-    for (i = 1; i < reply->elements; i++) {
+    for (i = 2; i < reply->elements; i++) {
         ngx_workflow_service_run(service, reply->element[i]);
     }
 
@@ -296,6 +307,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 
     if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 9
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
+        || task.id.len > NGX_WORKFLOW_MAX_ID
         || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
         || e[2]->type != REDIS_REPLY_INTEGER
         || ngx_workflow_reply_str(e[4], &task.input) != NGX_OK
@@ -310,7 +322,9 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         return;
     }
 
-    (void) ngx_workflow_reply_str(e[3], &task.session);
+    if (e[3]->len <= NGX_WORKFLOW_MAX_ID) {
+        (void) ngx_workflow_reply_str(e[3], &task.session);
+    }
 
     task.attempt = e[2]->integer;
     task.streamed = e[8]->integer;

@@ -64,14 +64,14 @@ typedef struct {
     ngx_uint_t                 slots;            /* taken ones */
     ngx_event_t                poll;
     ngx_event_t                claim;
-    ngx_uint_t                 asked;            /* of the claim under way */
-    ngx_msec_t                 asked_at;
+    ngx_msec_t                 asked_at;         /* of the claim under way */
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
 
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
+    unsigned                   rung:1;           /* meanwhile */
     unsigned                   recover:1;        /* an answer was lost */
     unsigned                   leaving:1;
 } ngx_workflow_service_t;

@@ -11,7 +11,7 @@
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
     ngx_str_t *machine, ngx_str_t *name);
 static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
-static void ngx_workflow_worker_leave(ngx_workflow_redis_t *redis);
+static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
 static void ngx_workflow_worker_handover(ngx_event_t *ev);
 
 
@@ -71,7 +71,8 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         ngx_queue_init(&queue[i]->consumers);
         queue[i]->machine = machine;
         queue[i]->worker = name;
-        queue[i]->blocking.leave = ngx_workflow_worker_leave;
+        queue[i]->blocking.leave = ngx_workflow_worker_idle;
+        queue[i]->commands.leave = ngx_workflow_worker_idle;
         queue[i]->listening = ngx_workflow_worker_listening;
     }
 
@@ -137,7 +138,14 @@ ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
 /* nginx closes idle connections when it begins to shut down gracefully. */
 
 static void
-ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
+ngx_workflow_worker_idle(ngx_workflow_redis_t *redis)
+{
+    ngx_workflow_worker_leave();
+}
+
+
+void
+ngx_workflow_worker_leave(void)
 {
     ngx_uint_t                i;
     ngx_workflow_queue_t    **queue;
@@ -213,7 +221,7 @@ ngx_workflow_worker_close(void)
         return;
     }
 
-    ngx_workflow_worker_leave(NULL);
+    ngx_workflow_worker_leave();
 
     if (ngx_workflow_handover.timer_set) {
         ngx_del_timer(&ngx_workflow_handover);

@@ -19,7 +19,9 @@ local digest = redis.sha1hex(input)
 local known = redis.call('HGET', task, 'digest')
 
 if known then
-    return {known == digest and 'known' or 'conflict', outstanding()}
+    -- a task that was refused has no digest
+    return {(known == digest or known == '') and 'known' or 'conflict',
+            outstanding()}
 end
 
 if remember > 0 and redis.call('EXISTS', seen) == 1 then

@@ -6,9 +6,12 @@
 --       1: repeat first what this worker has claimed and not ended, because an
 --       answer may have been lost,
 --       milliseconds of a lease, number of attempts
--- returns {outstanding tasks, claim...}; a claim is
+-- returns {outstanding tasks, 1 if there may be more, claim...}; a claim is
 --         {task_id, claim, attempt, session_id | nil, input, saved run | "",
 --          {event...}, fate, streamed}
+--
+-- At most 64 events come with a claim; the worker asks for more.  Claims stop
+-- when their inputs reach a few megabytes.
 --
 -- The claim number rises with every claim: with the worker's name it fences
 -- all that follows.  A fate other than "" is that of a task that is only
@@ -22,7 +25,12 @@ local again, lease, limit = ARGV[4] == '1', ARGV[5], tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
-local claims = {}
+local claims, size = {}, 0
+local enough = 4 * 1024 * 1024
+
+local function events_of(id)
+    return redis.call('LRANGE', prefix .. 'events:' .. id, 0, 63)
+end
 
 local function fields_of(entry)
     local fields = {}
@@ -63,24 +71,25 @@ local function take(id, task, fields, counts)
 
     claims[#claims + 1] = {
         id, tostring(claim), attempt, known[2], fields.input or '',
-        known[3] or '', redis.call('LRANGE', prefix .. 'events:' .. id, 0, -1),
-        fate, tonumber(known[6])
+        known[3] or '', events_of(id), fate, tonumber(known[6])
     }
+
+    size = size + #(fields.input or '') + #(known[3] or '')
 end
 
-local function read(from)
+local function read(from, n)
     return redis.pcall('XREADGROUP', 'GROUP', 'workers', worker,
-                       'COUNT', count, 'STREAMS', stream, from)
+                       'COUNT', n, 'STREAMS', stream, from)
 end
 
-local function entries_from(from)
-    local reply = read(from)
+local function entries_from(from, n)
+    local reply = read(from, n)
 
     if type(reply) == 'table' and reply.err
        and string.find(reply.err, 'NOGROUP', 1, true)
     then
         redis.call('XGROUP', 'CREATE', stream, 'workers', '0', 'MKSTREAM')
-        reply = read(from)
+        reply = read(from, n)
     end
 
     if type(reply) == 'table' and reply.err then
@@ -93,7 +102,7 @@ end
 -- what this worker has claimed before, as it was
 
 if again then
-    for _, item in ipairs(entries_from('0')) do
+    for _, item in ipairs(entries_from('0', count)) do
         local fields = fields_of(item[2])
         local id = fields.task or ''
         local task = prefix .. 'task:' .. id
@@ -106,8 +115,7 @@ if again then
         then
             claims[#claims + 1] = {
                 id, known[4], tonumber(known[5]), known[6],
-                fields.input or '', known[7] or '',
-                redis.call('LRANGE', prefix .. 'events:' .. id, 0, -1), '',
+                fields.input or '', known[7] or '', events_of(id), '',
                 tonumber(known[8])
             }
         end
@@ -164,30 +172,39 @@ count = count - #orphans
 
 -- queued tasks
 
-local entries = count > 0 and entries_from('>') or {}
+local more = true
 
-for _, item in ipairs(entries) do
-    local fields = fields_of(item[2])
-    local id = fields.task or ''
-    local task = prefix .. 'task:' .. id
-    local known = redis.call('HMGET', task, 'state', 'entry', 'resume')
-    local state = known[2] == item[1] and known[1]
+while more and count > 0 and size < enough do
+    local n = math.min(count, 32)
+    local entries = entries_from('>', n)
 
-    if state == 'queued' then
-        take(id, task, fields, not known[3])
+    for _, item in ipairs(entries) do
+        local fields = fields_of(item[2])
+        local id = fields.task or ''
+        local task = prefix .. 'task:' .. id
+        local known = redis.call('HMGET', task, 'state', 'entry', 'resume')
+        local state = known[2] == item[1] and known[1]
 
-    elseif state ~= 'running' then
-        redis.call('XACK', stream, 'workers', item[1])
-        redis.call('XDEL', stream, item[1])
+        if state == 'queued' and #id <= 256 then
+            take(id, task, fields, not known[3])
+            count = count - 1
+
+        elseif state ~= 'running' then
+            redis.call('XACK', stream, 'workers', item[1])
+            redis.call('XDEL', stream, item[1])
+        end
     end
+
+    more = #entries == n
 end
 
 -- there may be more than this worker took: wake the next one
 
-if #claims >= tonumber(ARGV[3]) and redis.call('LLEN', bell) == 0 then
+if more and redis.call('LLEN', bell) == 0 then
     redis.call('RPUSH', bell, 1)
 end
 
+table.insert(claims, 1, more and 1 or 0)
 table.insert(claims, 1, redis.call('XLEN', stream)
                         + redis.call('ZCARD', timers))
 return claims

@@ -30,13 +30,17 @@ if known[1] ~= 'running' then
     return {'parked', outstanding()}
 end
 
+local streamed = tonumber(known[4])
+
+if index > streamed and #ARGV >= 10 then
+    return redis.error_reply('GAP events before these have not come yet')
+end
+
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
 redis.call('PERSIST', task)
-
-local streamed = tonumber(known[4])
 
 for i = 10, #ARGV do
     if index == streamed then

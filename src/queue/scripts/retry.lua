@@ -33,6 +33,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local streamed = tonumber(known[4])
 
+if index > streamed and #ARGV >= 9 then
+    return redis.error_reply('GAP events before these have not come yet')
+end
+
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.

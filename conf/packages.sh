@@ -9,7 +9,7 @@ build="gcc libc6-dev nginx nginx-dev libjansson-dev libhiredis-dev
 
 case ${1:-} in
     run)  packages="$build redis-server curl" ;;
-    test) packages="$build redis-server curl perl libredis-perl" ;;
+    test) packages="$build redis-server curl perl libredis-perl valgrind" ;;
     lint) packages="$build clang libclang-rt-dev" ;;
     *)    echo "usage: $0 run|test|lint" >&2
           exit 2 ;;

@@ -46,9 +46,13 @@ typedef struct {
     const char               *example;
 } ngx_http_workflow_directive_t;
 
+/* Whether what has been set so far is in range; otherwise the range. */
+typedef const char *(*ngx_http_workflow_range_pt)(void *conf);
+
 /* Parse a block's directives into conf.  what: "workflow_queue \"name\"". */
 char *ngx_http_workflow_block(ngx_conf_t *cf,
-    ngx_http_workflow_directive_t *directives, void *conf, ngx_str_t *what);
+    ngx_http_workflow_directive_t *directives, void *conf, ngx_str_t *what,
+    ngx_http_workflow_range_pt range);
 
 /* The name of a block: letters, digits and "_-.", at most
  * NGX_WORKFLOW_MAX_NAME. */
@@ -60,6 +64,8 @@ char *ngx_http_workflow_queue_block(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+const char *ngx_http_workflow_service_range(void *conf);
+
 /* A service's directives that are absent, from WORKFLOW_SERVICE_*. */
 char *ngx_http_workflow_service_env(ngx_conf_t *cf,
     ngx_workflow_service_t *service);
@@ -69,7 +75,8 @@ ngx_int_t ngx_http_workflow_env(ngx_conf_t *cf, const char *name,
 /* WORKFLOW_SERVICE_INTERNAL_HOST and _PORT against what is listened on. */
 void ngx_http_workflow_env_listen(ngx_conf_t *cf);
 
-/* "redis://[user[:password]@]host[:port][/database]" and so on. */
+/* "redis://[user[:password]@]host[:port][/database]" and so on.  The error
+ * does not repeat the URL, which may hold a password. */
 char *ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     ngx_str_t *url);
 
@@ -92,6 +99,9 @@ ngx_int_t ngx_http_workflow_reply_buf(ngx_http_request_t *r,
     ngx_uint_t status, wf_buf_t *b);
 ngx_int_t ngx_http_workflow_unavailable(ngx_http_request_t *r,
     const char *detail);
+
+/* While an answer is waited for, notice a client that leaves. */
+ngx_int_t ngx_http_workflow_watch(ngx_http_request_t *r);
 
 #define ngx_http_workflow_reply_text(r, status, text)                         \
     ngx_http_workflow_reply(r, status, (u_char *) text, sizeof(text) - 1)

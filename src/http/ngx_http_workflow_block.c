@@ -7,6 +7,7 @@ typedef struct {
     ngx_http_workflow_directive_t  *directives;
     void                           *conf;
     ngx_str_t                      *what;
+    ngx_http_workflow_range_pt      range;
 } ngx_http_workflow_block_t;
 
 
@@ -18,7 +19,8 @@ static char *ngx_http_workflow_unknown(ngx_conf_t *cf,
 
 char *
 ngx_http_workflow_block(ngx_conf_t *cf,
-    ngx_http_workflow_directive_t *directives, void *conf, ngx_str_t *what)
+    ngx_http_workflow_directive_t *directives, void *conf, ngx_str_t *what,
+    ngx_http_workflow_range_pt range)
 {
     char                       *rv;
     ngx_conf_t                  save;
@@ -27,6 +29,7 @@ ngx_http_workflow_block(ngx_conf_t *cf,
     block.directives = directives;
     block.conf = conf;
     block.what = what;
+    block.range = range;
 
     save = *cf;
 
@@ -47,13 +50,22 @@ ngx_http_workflow_block_handler(ngx_conf_t *cf, ngx_command_t *dummy,
 {
     ngx_http_workflow_block_t *block = conf;
 
-    char                           *rv;
+    const char                     *rv;
     ngx_str_t                      *value;
     ngx_http_workflow_directive_t  *d;
 
     value = cf->args->elts;
 
     if (ngx_strcmp(value[0].data, "include") == 0) {
+
+        if (cf->args->nelts != 2) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"include\" in %V takes one argument; write "
+                               "for example \"include workflow.conf;\"",
+                               block->what);
+            return NGX_CONF_ERROR;
+        }
+
         return ngx_conf_include(cf, dummy, conf);
     }
 
@@ -79,13 +91,19 @@ ngx_http_workflow_block_handler(ngx_conf_t *cf, ngx_command_t *dummy,
     rv = d->command.set(cf, &d->command, block->conf);
 
     if (rv == NGX_CONF_OK) {
+        rv = block->range(block->conf);
+    }
+
+    if (rv == NGX_CONF_OK) {
         return NGX_CONF_OK;
     }
 
+    /* a value may be a password: none is repeated */
+
     if (rv != NGX_CONF_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V %V;\" in %V: %s; write for example \"%s\"",
-                           &value[0], &value[1], block->what, rv, d->example);
+                           "\"%V\" in %V: %s; write for example \"%s\"",
+                           &value[0], block->what, rv, d->example);
     } else {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" in %V: write for example \"%s\"",

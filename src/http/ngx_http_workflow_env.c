@@ -10,7 +10,7 @@ static ngx_int_t ngx_http_workflow_env_keep(ngx_conf_t *cf, ngx_str_t *name);
 static ngx_int_t ngx_http_workflow_env_bool(ngx_str_t *value,
     ngx_flag_t *flag);
 static char *ngx_http_workflow_env_bad(ngx_conf_t *cf, const char *name,
-    ngx_str_t *value, const char *example);
+    ngx_str_t *value, const char *range, const char *example);
 
 
 ngx_int_t
@@ -88,6 +88,7 @@ ngx_http_workflow_service_env(ngx_conf_t *cf, ngx_workflow_service_t *service)
     ngx_int_t    n;
     ngx_str_t    value;
     ngx_uint_t   i;
+    const char  *range;
 
     struct {
         const char  *name;
@@ -140,29 +141,23 @@ ngx_http_workflow_service_env(ngx_conf_t *cf, ngx_workflow_service_t *service)
         }
 
         if (vars[i].flag) {
-            if (ngx_http_workflow_env_bool(&value, vars[i].flag) == NGX_OK) {
-                continue;
-            }
+            n = ngx_http_workflow_env_bool(&value, vars[i].flag);
 
         } else if (vars[i].number) {
             n = ngx_atoi(value.data, value.len);
-
-            if (n != NGX_ERROR) {
-                *vars[i].number = n;
-                continue;
-            }
+            *vars[i].number = n;
 
         } else {
             n = ngx_atofp(value.data, value.len, 3);
-
-            if (n != NGX_ERROR) {
-                *vars[i].seconds = n;
-                continue;
-            }
+            *vars[i].seconds = n;
         }
 
-        return ngx_http_workflow_env_bad(cf, vars[i].name, &value,
-                                         vars[i].example);
+        range = (n == NGX_ERROR) ? "it is not understood"
+                                 : ngx_http_workflow_service_range(service);
+        if (range) {
+            return ngx_http_workflow_env_bad(cf, vars[i].name, &value, range,
+                                             vars[i].example);
+        }
     }
 
     return NGX_CONF_OK;
@@ -171,11 +166,11 @@ ngx_http_workflow_service_env(ngx_conf_t *cf, ngx_workflow_service_t *service)
 
 static char *
 ngx_http_workflow_env_bad(ngx_conf_t *cf, const char *name, ngx_str_t *value,
-    const char *example)
+    const char *range, const char *example)
 {
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "the environment variable %s is \"%V\"; set it to %s",
-                       name, value, example);
+                       "the environment variable %s is \"%V\": %s; set it to "
+                       "%s", name, value, range, example);
 
     return NGX_CONF_ERROR;
 }
@@ -239,7 +234,7 @@ ngx_http_workflow_env_listen(ngx_conf_t *cf)
 
     for (i = 0; p && i < cmcf->ports->nelts; i++) {
 
-        if (port.len && ntohs(p[i].port) != n) {
+        if (port.len && p[i].port != n) {
             continue;
         }
 

@@ -25,10 +25,16 @@ ngx_http_workflow_handler(ngx_http_request_t *r)
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_workflow_module);
 
-    /* the location matched, so its name begins the path */
+    /* "rewrite ... break" may have changed the path: it is taken whole then */
 
-    path.data = r->uri.data + wlcf->location.len;
-    path.len = r->uri.len - wlcf->location.len;
+    path = r->uri;
+
+    if (path.len >= wlcf->location.len
+        && ngx_memcmp(path.data, wlcf->location.data, wlcf->location.len) == 0)
+    {
+        path.data += wlcf->location.len;
+        path.len -= wlcf->location.len;
+    }
 
     if (path.len && path.data[0] == '/') {
         path.data++;
@@ -260,6 +266,26 @@ ngx_http_workflow_unavailable(ngx_http_request_t *r, const char *detail)
 
     return ngx_http_workflow_reply(r, NGX_HTTP_SERVICE_UNAVAILABLE, data,
                                    p - data);
+}
+
+
+ngx_int_t
+ngx_http_workflow_watch(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    /* it may have left already, and its event is gone */
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(rev, 0);
 }
 
 

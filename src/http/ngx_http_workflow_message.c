@@ -3,7 +3,8 @@
  * into Redis, and then answered.
  *
  * The body is read unbuffered, so that it never goes through a file, which the
- * event loop would have to wait for.
+ * event loop would have to wait for; only one that nginx has read for somebody
+ * else before, as mirror does, may come from there.
  */
 
 #include "ngx_http_workflow.h"
@@ -24,6 +25,8 @@ static ngx_int_t ngx_http_workflow_too_large(ngx_http_request_t *r);
 static void ngx_http_workflow_body_handler(ngx_http_request_t *r);
 static void ngx_http_workflow_read_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_workflow_collect(ngx_http_request_t *r);
+static ngx_int_t ngx_http_workflow_collect_buf(ngx_http_workflow_ctx_t *ctx,
+    ngx_buf_t *b);
 static ngx_int_t ngx_http_workflow_process(ngx_http_request_t *r);
 static ngx_int_t ngx_http_workflow_submit(ngx_http_request_t *r,
     wf_message_t *m);
@@ -82,6 +85,10 @@ ngx_http_workflow_message(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_workflow_too_large(ngx_http_request_t *r)
 {
+    /* what is left of the body is not waited for */
+
+    r->keepalive = 0;
+
     return ngx_http_workflow_reply_text(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                                         "{\"detail\":\"Request Entity Too "
                                         "Large\"}");
@@ -91,17 +98,40 @@ ngx_http_workflow_too_large(ngx_http_request_t *r)
 static void
 ngx_http_workflow_body_handler(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_uint_t  more;
 
-    rc = ngx_http_workflow_collect(r);
+    for ( ;; ) {
 
-    if (rc == NGX_OK && r->reading_body) {
-        r->read_event_handler = ngx_http_workflow_read_handler;
-        return;
+        /* events are edge-triggered: what the buffer had no room for is still
+         * to be read, until nothing comes any more */
+
+        more = r->reading_body && r->request_body->bufs;
+
+        rc = ngx_http_workflow_collect(r);
+
+        if (rc != NGX_OK || !r->reading_body) {
+            break;
+        }
+
+        if (!more) {
+            r->read_event_handler = ngx_http_workflow_read_handler;
+            return;
+        }
+
+        rc = ngx_http_read_unbuffered_request_body(r);
+
+        if (rc == NGX_ERROR || rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            ngx_http_finalize_request(r, rc);
+            return;
+        }
     }
 
     if (rc == NGX_OK) {
         rc = ngx_http_workflow_process(r);
+
+    } else if (rc == NGX_DECLINED) {
+        rc = ngx_http_workflow_too_large(r);
     }
 
     if (rc != NGX_DONE) {
@@ -132,14 +162,20 @@ ngx_http_workflow_read_handler(ngx_http_request_t *r)
 }
 
 
-/* Move what has been read to the message. */
+/* Add what has been read to the message; NGX_DECLINED: it is too large. */
 
 static ngx_int_t
 ngx_http_workflow_collect(ngx_http_request_t *r)
 {
-    ngx_buf_t                *b;
+    ngx_int_t                 rc;
     ngx_chain_t              *cl;
     ngx_http_workflow_ctx_t  *ctx;
+
+    /* a subrequest whose parent's body is not read, or was thrown away */
+
+    if (r->request_body == NULL) {
+        return NGX_OK;
+    }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_workflow_module);
 
@@ -148,21 +184,64 @@ ngx_http_workflow_collect(ngx_http_request_t *r)
     }
 
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        b = cl->buf;
 
-        if (ctx->body.len + (b->last - b->pos)
-            > ctx->service->max_message_size)
-        {
-            return ngx_http_workflow_too_large(r);
+        rc = ngx_http_workflow_collect_buf(ctx, cl->buf);
+        if (rc != NGX_OK) {
+            return rc;
         }
 
-        wf_buf_add(&ctx->body, b->pos, b->last - b->pos);
-        b->pos = b->last;
+        /* a body that was read before may belong to others too */
+
+        if (r->request_body_no_buffering) {
+            cl->buf->pos = cl->buf->last;
+        }
     }
 
-    r->request_body->bufs = NULL;
+    if (r->request_body_no_buffering) {
+        r->request_body->bufs = NULL;
+    }
 
     return ctx->body.failed ? NGX_HTTP_INTERNAL_SERVER_ERROR : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_workflow_collect_buf(ngx_http_workflow_ctx_t *ctx, ngx_buf_t *b)
+{
+    size_t     size;
+    ssize_t    n;
+    wf_buf_t  *body;
+
+    body = &ctx->body;
+    size = ngx_buf_size(b);
+
+    if (body->len + size > ctx->service->max_message_size) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_buf_in_memory(b)) {
+        wf_buf_add(body, b->pos, size);
+        return NGX_OK;
+    }
+
+    if (size == 0) {
+        return NGX_OK;
+    }
+
+    if (wf_buf_reserve(body, size) == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    n = ngx_read_file(b->file, (u_char *) body->data + body->len, size,
+                      b->file_pos);
+
+    if (n != (ssize_t) size) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body->len += size;
+
+    return NGX_OK;
 }
 
 
@@ -263,15 +342,7 @@ ngx_http_workflow_submit(ngx_http_request_t *r, wf_message_t *m)
         return ngx_http_workflow_unavailable(r, "Redis cannot be reached");
     }
 
-    /* notice a client that leaves */
-
-    r->read_event_handler = ngx_http_test_reading;
-
-    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return NGX_DONE;
+    return ngx_http_workflow_watch(r) == NGX_OK ? NGX_DONE : NGX_ERROR;
 }
 
 

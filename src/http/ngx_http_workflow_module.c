@@ -3,6 +3,8 @@
 
 static void *ngx_http_workflow_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_workflow_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_workflow_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 static char *ngx_http_workflow_load(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_workflow_zone(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -72,7 +74,7 @@ static ngx_http_module_t  ngx_http_workflow_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_workflow_create_loc_conf,     /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_workflow_merge_loc_conf       /* merge location configuration */
 };
 
 
@@ -126,6 +128,46 @@ static void *
 ngx_http_workflow_create_loc_conf(ngx_conf_t *cf)
 {
     return ngx_pcalloc(cf->pool, sizeof(ngx_http_workflow_loc_conf_t));
+}
+
+
+/* "if" and "limit_except" within a location pass to its service too. */
+
+static char *
+ngx_http_workflow_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_workflow_loc_conf_t *prev = parent;
+    ngx_http_workflow_loc_conf_t *conf = child;
+
+    ngx_uint_t                      i;
+    ngx_http_core_loc_conf_t       *clcf;
+    ngx_http_workflow_pass_t       *pass, *inherited;
+    ngx_http_workflow_main_conf_t  *wmcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!clcf->noname || clcf->handler || prev->location.data == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_workflow_module);
+
+    inherited = ngx_array_push(&wmcf->passes);
+    if (inherited == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    pass = wmcf->passes.elts;
+
+    for (i = 0; pass[i].conf != prev; i++) { /* void */ }
+
+    *inherited = pass[i];
+    inherited->conf = conf;
+
+    conf->location = prev->location;
+    clcf->handler = ngx_http_workflow_handler;
+
+    return NGX_CONF_OK;
 }
 
 
@@ -245,6 +287,10 @@ ngx_http_workflow_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (ngx_http_workflow_name(cf, "workflow_service", &value[1]) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->exact_match || clcf->named
@@ -335,10 +381,10 @@ ngx_http_workflow_add_zone(ngx_conf_t *cf, ngx_http_workflow_main_conf_t *wmcf)
 
     } else if (wmcf->zone_size < size) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"workflow_zone\" is too small for %ui services; write "
+                      "\"workflow_zone\" is too small; write "
                       "\"workflow_zone %uzk;\" or more in %s:%ui",
-                      wmcf->services.nelts, (size + 1023) / 1024,
-                      wmcf->zone_file, wmcf->zone_line);
+                      (size + 1023) / 1024, wmcf->zone_file,
+                      wmcf->zone_line);
         return NGX_ERROR;
     }
 

@@ -10,20 +10,26 @@
 /* The block as it is written. */
 
 typedef struct {
-    ngx_str_t    url;
-    ngx_str_t    topic_namespace;
-    ngx_msec_t   connect_timeout;
-    ngx_msec_t   command_timeout;
-    ngx_str_t    username;
-    ngx_str_t    password;
-    ngx_str_t    ssl_trusted_certificate;
-    ngx_str_t    ssl_certificate;
-    ngx_str_t    ssl_certificate_key;
-    ngx_flag_t   ssl_verify;
-    ngx_str_t    ssl_name;
+    ngx_workflow_redis_conf_t   redis;        /* of the url */
+    ngx_str_t                   url;
+    ngx_str_t                   topic_namespace;
+    ngx_msec_t                  connect_timeout;
+    ngx_msec_t                  command_timeout;
+    ngx_str_t                   username;
+    ngx_str_t                   password;
+    ngx_str_t                   ssl_trusted_certificate;
+    ngx_str_t                   ssl_certificate;
+    ngx_str_t                   ssl_certificate_key;
+    ngx_flag_t                  ssl_verify;
+    ngx_str_t                   ssl_name;
 } ngx_http_workflow_queue_conf_t;
 
 
+static char *ngx_http_workflow_queue_url(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_workflow_queue_namespace(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static const char *ngx_http_workflow_queue_range(void *conf);
 static char *ngx_http_workflow_queue_finish(ngx_conf_t *cf,
     ngx_http_workflow_queue_conf_t *conf, ngx_workflow_queue_t *queue,
     ngx_str_t *what);
@@ -39,11 +45,11 @@ static char *ngx_http_workflow_queue_tls(ngx_conf_t *cf,
 
 static ngx_http_workflow_directive_t  ngx_http_workflow_queue_directives[] = {
 
-    ngx_http_workflow_queue_directive(url, ngx_conf_set_str_slot,
+    ngx_http_workflow_queue_directive(url, ngx_http_workflow_queue_url,
         "url redis://127.0.0.1:6379/0;"),
 
-    ngx_http_workflow_queue_directive(topic_namespace, ngx_conf_set_str_slot,
-        "topic_namespace llama_deploy;"),
+    ngx_http_workflow_queue_directive(topic_namespace,
+        ngx_http_workflow_queue_namespace, "topic_namespace llama_deploy;"),
 
     ngx_http_workflow_queue_directive(connect_timeout, ngx_conf_set_msec_slot,
         "connect_timeout 5s;"),
@@ -128,7 +134,7 @@ ngx_http_workflow_queue_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     block.ssl_verify = NGX_CONF_UNSET;
 
     rv = ngx_http_workflow_block(cf, ngx_http_workflow_queue_directives,
-                                 &block, &what);
+                                 &block, &what, ngx_http_workflow_queue_range);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -150,6 +156,58 @@ ngx_http_workflow_queue_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
+ngx_http_workflow_queue_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_workflow_queue_conf_t *block = conf;
+
+    char  *rv;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_workflow_url(cf, &block->redis, &block->url);
+}
+
+
+static char *
+ngx_http_workflow_queue_namespace(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_workflow_queue_conf_t *block = conf;
+
+    char  *rv;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+
+    if (rv == NGX_CONF_OK
+        && ngx_http_workflow_name(cf, "topic_namespace",
+                                  &block->topic_namespace)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return rv;
+}
+
+
+static const char *
+ngx_http_workflow_queue_range(void *conf)
+{
+    ngx_http_workflow_queue_conf_t *block = conf;
+
+    if (block->connect_timeout == 0 || block->command_timeout == 0) {
+        return "the range is from 1ms on";
+    }
+
+    return NULL;
+}
+
+
+static char *
 ngx_http_workflow_queue_finish(ngx_conf_t *cf,
     ngx_http_workflow_queue_conf_t *conf, ngx_workflow_queue_t *queue,
     ngx_str_t *what)
@@ -157,52 +215,28 @@ ngx_http_workflow_queue_finish(ngx_conf_t *cf,
     char                       *rv;
     ngx_workflow_redis_conf_t  *redis;
 
+    if (conf->url.data == NULL) {
+        ngx_str_set(&conf->url, "redis://127.0.0.1:6379/0");
+
+        rv = ngx_http_workflow_url(cf, &conf->redis, &conf->url);
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    queue->redis = conf->redis;
     redis = &queue->redis;
 
     ngx_conf_init_msec_value(conf->connect_timeout, 5000);
     ngx_conf_init_msec_value(conf->command_timeout, 5000);
-    ngx_conf_init_value(conf->ssl_verify, 1);
-
-    if (conf->url.data == NULL) {
-        ngx_str_set(&conf->url, "redis://127.0.0.1:6379/0");
-    }
 
     if (conf->topic_namespace.data == NULL) {
         ngx_str_set(&conf->topic_namespace, "llama_deploy");
     }
 
-    if (ngx_http_workflow_name(cf, "topic_namespace", &conf->topic_namespace)
-        != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->connect_timeout == 0 || conf->command_timeout == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "a timeout of %V is 0; write for example "
-                           "\"command_timeout 5s;\"", what);
-        return NGX_CONF_ERROR;
-    }
-
     queue->topic_namespace = conf->topic_namespace;
     redis->connect_timeout = conf->connect_timeout;
     redis->command_timeout = conf->command_timeout;
-
-    rv = ngx_http_workflow_url(cf, redis, &conf->url);
-
-    if (rv == NGX_CONF_ERROR) {
-        return rv;
-    }
-
-    if (rv != NGX_CONF_OK) {
-
-        /* the URL may hold a password: it is not repeated */
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "the url of %V %s; write for example "
-                           "\"url redis://127.0.0.1:6379/0;\"", what, rv);
-        return NGX_CONF_ERROR;
-    }
 
     if (conf->username.len) {
         redis->username = conf->username;
@@ -231,7 +265,8 @@ ngx_http_workflow_queue_tls(ngx_conf_t *cf,
     if (!queue->redis.tls) {
 
         if (conf->ssl_trusted_certificate.len || conf->ssl_certificate.len
-            || conf->ssl_certificate_key.len || conf->ssl_name.len)
+            || conf->ssl_certificate_key.len || conf->ssl_name.len
+            || conf->ssl_verify != NGX_CONF_UNSET)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "%V has ssl directives and no TLS; write "
@@ -253,6 +288,8 @@ ngx_http_workflow_queue_tls(ngx_conf_t *cf,
                            "\"ssl_certificate_key\"; write both", what);
         return NGX_CONF_ERROR;
     }
+
+    ngx_conf_init_value(conf->ssl_verify, 1);
 
     if (conf->ssl_name.len) {
         queue->redis.host = conf->ssl_name;

@@ -5,8 +5,6 @@
 
 static char *ngx_http_workflow_service_finish(ngx_conf_t *cf,
     ngx_workflow_service_t *service, ngx_str_t *what);
-static char *ngx_http_workflow_service_limits(ngx_conf_t *cf,
-    ngx_workflow_service_t *service, ngx_str_t *what);
 static char *ngx_http_workflow_set_msec_or_off(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_workflow_seconds(ngx_conf_t *cf, ngx_msec_t msec,
@@ -180,7 +178,7 @@ ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     what.len = ngx_sprintf(buf, "workflow_service \"%V\"", &name) - buf;
 
     rv = ngx_http_workflow_block(cf, ngx_http_workflow_service_directives, s,
-                                 &what);
+                                 &what, ngx_http_workflow_service_range);
 
     if (rv == NGX_CONF_OK) {
         rv = ngx_http_workflow_service_env(cf, s);
@@ -188,10 +186,6 @@ ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (rv == NGX_CONF_OK) {
         rv = ngx_http_workflow_service_finish(cf, s, &what);
-    }
-
-    if (rv == NGX_CONF_OK) {
-        rv = ngx_http_workflow_service_limits(cf, s, &what);
     }
 
     if (rv != NGX_CONF_OK) {
@@ -256,6 +250,13 @@ ngx_http_workflow_service_finish(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
+    if (service->thread_pool.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "%V has a \"thread_pool\" without a name; write "
+                           "\"thread_pool workflow;\"", what);
+        return NGX_CONF_ERROR;
+    }
+
     if (ngx_http_workflow_seconds(cf, service->timeout, &service->timeout_text)
         != NGX_OK
         || ngx_http_workflow_seconds(cf, service->step_interval,
@@ -269,42 +270,59 @@ ngx_http_workflow_service_finish(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_workflow_service_limits(ngx_conf_t *cf,
-    ngx_workflow_service_t *service, ngx_str_t *what)
+const char *
+ngx_http_workflow_service_range(void *conf)
 {
+    ngx_workflow_service_t *s = conf;
+
     ngx_uint_t  i;
 
     struct {
-        const char  *name;
+        ngx_uint_t   is_set;
         uint64_t     value;
         uint64_t     min;
         uint64_t     max;
-    } limits[] = {
-        { "port", service->port, 0, 65535 },
-        { "step_interval (in milliseconds)", service->step_interval, 1,
-          3600 * 1000 },
-        { "max_concurrent_tasks", service->max_concurrent_tasks, 1, 1048576 },
-        { "result_ttl (in seconds)", service->result_ttl, 1, 0x7fffffff },
-        { "event_ttl (in seconds)", service->event_ttl, 1, 0x7fffffff },
-        { "max_events", service->max_events, 1, 0x7fffffff },
-        { "max_message_size (in bytes)", service->max_message_size, 256,
-          256 * 1024 * 1024 }
+        const char  *text;
+    } ranges[] = {
+        { s->port != NGX_CONF_UNSET_UINT, s->port, 0, 65535,
+          "the range is 0 to 65535" },
+        { s->step_interval != NGX_CONF_UNSET_MSEC, s->step_interval, 1,
+          3600 * 1000, "the range is 1ms to 1h" },
+        { s->max_concurrent_tasks != NGX_CONF_UNSET_UINT,
+          s->max_concurrent_tasks, 1, 1048576, "the range is 1 to 1048576" },
+        { s->result_ttl != NGX_CONF_UNSET, s->result_ttl, 1,
+          (uint64_t) 68 * 365 * 86400, "the range is 1s to 68y" },
+        { s->event_ttl != NGX_CONF_UNSET, s->event_ttl, 1,
+          (uint64_t) 68 * 365 * 86400, "the range is 1s to 68y" },
+        { s->max_events != NGX_CONF_UNSET_UINT, s->max_events, 1, 0x7fffffff,
+          "the range is 1 to 2147483647" },
+        { s->max_message_size != NGX_CONF_UNSET_SIZE, s->max_message_size, 256,
+          256 * 1024 * 1024, "the range is 256 to 256m" },
+        { s->lease != NGX_CONF_UNSET_MSEC, s->lease, 300, 24 * 3600 * 1000,
+          "the range is 300ms to 1d" },
+        { s->max_attempts != NGX_CONF_UNSET_UINT, s->max_attempts, 1, 1000000,
+          "the range is 1 to 1000000" },
+        { s->retry_delay != NGX_CONF_UNSET_MSEC, s->retry_delay, 0,
+          30UL * 24 * 3600 * 1000, "the range is 0 to 30d" },
+        { s->retry_delay_max != NGX_CONF_UNSET_MSEC, s->retry_delay_max, 0,
+          30UL * 24 * 3600 * 1000, "the range is 0 to 30d" },
+        { s->checkpoint != NGX_CONF_UNSET_MSEC && s->checkpoint,
+          s->checkpoint, 10, 24 * 3600 * 1000,
+          "the range is 10ms to 1d, or off" },
+        { s->drain_timeout != NGX_CONF_UNSET_MSEC, s->drain_timeout, 1,
+          24 * 3600 * 1000, "the range is 1ms to 1d" }
     };
 
-    for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+    for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
 
-        if (limits[i].value < limits[i].min || limits[i].value > limits[i].max)
+        if (ranges[i].is_set && (ranges[i].value < ranges[i].min
+                                 || ranges[i].value > ranges[i].max))
         {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"%s\" of %V is %uL; write a value from %uL to "
-                               "%uL", limits[i].name, what, limits[i].value,
-                               limits[i].min, limits[i].max);
-            return NGX_CONF_ERROR;
+            return ranges[i].text;
         }
     }
 
-    return NGX_CONF_OK;
+    return NULL;
 }
 
 

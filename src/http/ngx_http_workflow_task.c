@@ -84,9 +84,7 @@ ngx_http_workflow_task(ngx_http_request_t *r, ngx_str_t *task_id)
 
     r->main->count++;
 
-    r->read_event_handler = ngx_http_test_reading;
-
-    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+    if (ngx_http_workflow_watch(r) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_ERROR);
     }
 

@@ -3,6 +3,12 @@
 #include "ngx_http_workflow.h"
 
 
+#define NGX_WORKFLOW_ENCODE                                                   \
+    "in a password write \"/\" as %2F, \"@\" as %40 and \"%\" as %25"
+
+
+static char *ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u,
+    ngx_str_t *url);
 static char *ngx_http_workflow_url_unix(ngx_conf_t *cf,
     ngx_workflow_redis_conf_t *redis, u_char *p, u_char *last);
 static char *ngx_http_workflow_url_database(ngx_workflow_redis_conf_t *redis,
@@ -33,7 +39,8 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
         p += 8;
 
     } else {
-        return "begins with none of \"redis://\", \"rediss://\" and \"unix:\"";
+        return "it begins with none of \"redis://\", \"rediss://\" and "
+               "\"unix:\"";
     }
 
     /* a password may contain "/" and "@" only encoded */
@@ -56,11 +63,13 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
                                                 colon + 1, at)
                    != NGX_OK))
         {
-            return "has a bad %XX in its user or password";
+            return "its user or password has a bad %XX (" NGX_WORKFLOW_ENCODE
+                   ")";
         }
 
         if (redis->password.len == 0) {
-            return "names a user without a password";
+            return "it names a user without a password (\"redis://user:"
+                   "password@127.0.0.1\")";
         }
 
         p = at + 1;
@@ -73,11 +82,11 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     u.default_port = 6379;
 
     if (u.url.len == 0) {
-        return "has no host";
+        return "it has no host";
     }
 
     if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
-        return u.err ? u.err : "is not valid";
+        return ngx_http_workflow_url_host(cf, &u, url);
     }
 
     redis->addrs = u.addrs;
@@ -95,6 +104,35 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
 
 
 static char *
+ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u, ngx_str_t *url)
+{
+    char        *text;
+    size_t       len;
+    const char  *err, *encode;
+
+    err = u->err ? u->err : "no memory";
+
+    /* a "/" or "@" in a password moves where the host begins */
+
+    encode = ngx_strlchr(url->data, url->data + url->len, '@')
+             ? "; " NGX_WORKFLOW_ENCODE : "";
+
+    len = sizeof("its address is wrong ()") + ngx_strlen(err)
+          + ngx_strlen(encode);
+
+    text = ngx_pnalloc(cf->pool, len);
+    if (text == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    (void) ngx_sprintf((u_char *) text, "its address is wrong (%s%s)%Z", err,
+                       encode);
+
+    return text;
+}
+
+
+static char *
 ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     u_char *p, u_char *last)
 {
@@ -105,11 +143,12 @@ ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     redis->path.len = (question ? question : last) - p;
 
     if (redis->path.len == 0 || p[0] != '/') {
-        return "has no absolute path behind \"unix:\"";
+        return "it has no absolute path behind \"unix:\" (\"unix:/run/redis/"
+               "redis.sock\")";
     }
 
     if (redis->path.len >= sizeof(((struct sockaddr_un *) 0)->sun_path)) {
-        return "has a path that is too long for a unix socket";
+        return "its path is too long for a unix socket";
     }
 
     redis->path.data = ngx_pnalloc(cf->pool, redis->path.len + 1);
@@ -126,7 +165,7 @@ ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     }
 
     if (ngx_strncmp(question, "?db=", 4) != 0) {
-        return "takes nothing but \"?db=NUMBER\" behind the path";
+        return "it has something else than \"?db=NUMBER\" behind its path";
     }
 
     return ngx_http_workflow_url_database(redis, question + 4, last);
@@ -145,7 +184,7 @@ ngx_http_workflow_url_database(ngx_workflow_redis_conf_t *redis, u_char *p,
 
     n = ngx_atoi(p, last - p);
     if (n == NGX_ERROR) {
-        return "has a database that is not a number";
+        return "its database is not a number";
     }
 
     redis->database = n;

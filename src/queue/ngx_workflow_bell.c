@@ -22,6 +22,7 @@ static void ngx_workflow_bell_pass_on(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_bell_unblock(ngx_workflow_queue_t *queue);
 static void ngx_workflow_bell_unblocked(ngx_workflow_command_t *command,
     redisReply *reply);
+static ngx_uint_t ngx_workflow_bell_missing(ngx_workflow_queue_t *queue);
 static void ngx_workflow_bell_passed(ngx_workflow_call_t *call,
     redisReply *reply);
 
@@ -215,6 +216,8 @@ ngx_workflow_bell_rung(ngx_workflow_command_t *command, redisReply *reply)
         return;
     }
 
+    queue->blocking.failures = 0;
+
     ngx_post_event(&queue->listen, &ngx_posted_events);
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
@@ -327,5 +330,36 @@ ngx_workflow_bell_unblocked(ngx_workflow_command_t *command, redisReply *reply)
                       "redis %V: CLIENT UNBLOCK failed: %s",
                       &queue->redis.url, reply->str);
         queue->client_id.len = 0;
+        return;
     }
+
+    /* it may have come before the read that it was to end, and services may
+     * have become hungry since it was sent */
+
+    if (reply && queue->ringing && ngx_workflow_bell_missing(queue)) {
+        ngx_workflow_bell_unblock(queue);
+    }
+}
+
+
+/* Whether the blocking read leaves out a service that has a free slot. */
+
+static ngx_uint_t
+ngx_workflow_bell_missing(ngx_workflow_queue_t *queue)
+{
+    ngx_queue_t              *q;
+    ngx_workflow_consumer_t  *consumer;
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (consumer->hungry && !consumer->listening) {
+            return 1;
+        }
+    }
+
+    return 0;
 }

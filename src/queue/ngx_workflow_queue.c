@@ -238,11 +238,12 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
 {
     ngx_workflow_call_t  *call;
 
-    /* before the first connection is made, there is something to wait for */
+    /* who cannot wait long is refused at once when Redis is away; for a new
+     * worker's first connection he waits */
 
     if (args->failed
-        || (deadline == NGX_WORKFLOW_ONCE && !queue->is_ready)
-        || (deadline && !queue->is_ready && queue->commands.failures))
+        || (deadline && !queue->is_ready
+            && (deadline == NGX_WORKFLOW_ONCE || queue->commands.failures)))
     {
         ngx_workflow_args_free(args);
         return NULL;
@@ -336,6 +337,13 @@ ngx_workflow_call_reply(ngx_workflow_command_t *command, redisReply *reply)
         && ngx_workflow_call_error(call, reply))
     {
         return;
+    }
+
+    if (call->once && reply && reply->type != REDIS_REPLY_ERROR) {
+
+        /* a claim writes, which not every server that answers lets us do */
+
+        call->queue->commands.failures = 0;
     }
 
     if (call->timer.timer_set) {

@@ -408,6 +408,8 @@ ngx_workflow_redis_opened(ngx_workflow_command_t *command, redisReply *reply)
     }
 
     redis->is_ready = 1;
+    redis->was_ready = 1;
+    redis->since = ngx_current_msec;
 
     redis->ready(redis);
 }
@@ -428,13 +430,6 @@ ngx_workflow_redis_replied(redisAsyncContext *context, void *reply, void *data)
         redis->is_ready = 0;
 
     } else {
-
-        /* a server that only ever refuses is asked less and less often */
-
-        if (redis->is_ready && r->type != REDIS_REPLY_ERROR) {
-            redis->failures = 0;
-        }
-
         if (--redis->pending) {
             ngx_add_timer(&redis->timer,
                           redis->conf->command_timeout + redis->block);
@@ -452,14 +447,21 @@ static void
 ngx_workflow_redis_received(redisAsyncContext *context, void *reply,
     void *data)
 {
+    redisReply            *r;
     ngx_workflow_redis_t  *redis;
 
     redis = context->data;
+    r = reply;
 
-    if (reply) {
-        redis->failures = 0;
-        redis->message(redis, reply);
+    if (r == NULL) {
+        return;
     }
+
+    if (r->type != REDIS_REPLY_ERROR) {
+        redis->failures = 0;
+    }
+
+    redis->message(redis, r);
 }
 
 
@@ -631,6 +633,7 @@ ngx_workflow_redis_cleanup(void *data)
     ngx_workflow_redis_t  *redis = data;
 
     char                   reason[256];
+    ngx_uint_t             lost;
     redisAsyncContext     *context;
 
     context = redis->context;
@@ -660,11 +663,24 @@ ngx_workflow_redis_cleanup(void *data)
     redis->pending = 0;
     redis->opening_left = 0;
 
+    lost = redis->was_ready;
+    redis->was_ready = 0;
+
     if (redis->closed) {
         return;
     }
 
+    /* a server that takes the connection and refuses what is asked of it, as
+     * a replica does, is asked less and less often too */
+
+    if (lost && ngx_current_msec - redis->since >= NGX_WORKFLOW_RECONNECT_MAX)
+    {
+        redis->failures = 0;
+    }
+
     ngx_workflow_redis_again(redis, reason);
 
-    redis->lost(redis);
+    if (lost) {
+        redis->lost(redis);
+    }
 }

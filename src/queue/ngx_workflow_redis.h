@@ -61,7 +61,10 @@ struct ngx_workflow_redis_s {
     ngx_log_t                  *log;
 
     void                      (*ready)(ngx_workflow_redis_t *redis);
+
+    /* after ready: the connection is gone, and will be made again */
     void                      (*lost)(ngx_workflow_redis_t *redis);
+
     void                      (*message)(ngx_workflow_redis_t *redis,
                                          redisReply *reply);
     void                       *data;
@@ -79,11 +82,14 @@ struct ngx_workflow_redis_s {
     ngx_workflow_command_t      opening;
     ngx_uint_t                  opening_left;
     ngx_uint_t                  pending;
-    ngx_uint_t                  failures;
+    ngx_uint_t                  failures;    /* tries since it was of use; set to
+                                             0 by time, or by the owner */
     ngx_uint_t                  next_addr;
+    ngx_msec_t                  since;       /* when it became ready */
 
     unsigned                    connected:1;
     unsigned                    is_ready:1;
+    unsigned                    was_ready:1;
     unsigned                    flushing:1;
     unsigned                    closed:1;
 };

@@ -647,6 +647,7 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         run->owed--;
         run->threads++;
+        run->service->threads++;
     }
 }
 
@@ -676,6 +677,7 @@ ngx_workflow_run_returned(ngx_event_t *ev)
     ngx_free(thread);
 
     run->threads--;
+    run->service->threads--;
 
     ngx_workflow_run_turn(run);
 }

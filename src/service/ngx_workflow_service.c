@@ -98,26 +98,32 @@ ngx_workflow_service_leave(ngx_workflow_service_t *service)
 }
 
 
-void
+ngx_int_t
 ngx_workflow_service_close(ngx_workflow_service_t *service)
 {
     ngx_rbtree_node_t  *root;
 
     if (service->graph == NULL) {
-        return;
+        return NGX_OK;
+    }
+
+    ngx_workflow_lease_stop(service);
+
+    /* nginx gives up waiting for a thread pool whose queue is full */
+
+    if (service->threads) {
+        return NGX_BUSY;
     }
 
     for ( ;; ) {
         root = service->runs.root;
 
         if (root == &service->sentinel) {
-            break;
+            return NGX_OK;
         }
 
         ngx_workflow_run_destroy((ngx_workflow_run_t *) root);
     }
-
-    ngx_workflow_lease_stop(service);
 }
 
 

@@ -62,6 +62,7 @@ typedef struct {
     ngx_rbtree_t               runs;             /* by task id */
     ngx_rbtree_node_t          sentinel;
     ngx_uint_t                 slots;            /* taken ones */
+    ngx_uint_t                 threads;          /* lent to runs */
     ngx_event_t                poll;
     ngx_event_t                claim;
     ngx_msec_t                 asked_at;         /* of the claim under way */
@@ -85,8 +86,9 @@ void ngx_workflow_service_start(ngx_workflow_service_t *service);
 /* Claim no more. */
 void ngx_workflow_service_leave(ngx_workflow_service_t *service);
 
-/* At exit, when no thread works any more: forget what is not ended. */
-void ngx_workflow_service_close(ngx_workflow_service_t *service);
+/* At exit: forget what is not ended.  NGX_BUSY: threads still work on it, and
+ * nothing that they need may be freed. */
+ngx_int_t ngx_workflow_service_close(ngx_workflow_service_t *service);
 
 /* ngx_workflow_lease.c: keep the tasks that are run, take over those of workers
  * that are gone. */

@@ -212,7 +212,7 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
 void
 ngx_workflow_worker_close(void)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, busy;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_plugin_t    *plugin;
     ngx_workflow_service_t  **service;
@@ -239,8 +239,16 @@ ngx_workflow_worker_close(void)
 
     service = ngx_workflow_services->elts;
 
+    busy = 0;
+
     for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        ngx_workflow_service_close(service[i]);
+        if (ngx_workflow_service_close(service[i]) == NGX_BUSY) {
+            busy = 1;
+        }
+    }
+
+    if (busy) {
+        return;
     }
 
     plugin = ngx_workflow_plugins->elts;

@@ -7,18 +7,23 @@ package Workflow::Nginx;
 use strict;
 use warnings;
 
+use File::Spec ();
 use File::Temp ();
+use POSIX ();
 use Test::More ();
 use Time::HiRes qw(time sleep);
 
 my $binary = $ENV{TEST_NGINX_BINARY} // 'nginx';
-my $module = $ENV{TEST_NGINX_MODULE} // 'build/ngx_http_workflow_module.so';
-my $plugins = $ENV{TEST_NGINX_WORKFLOWS} // 'build/workflows';
+my $module = File::Spec->rel2abs($ENV{TEST_NGINX_MODULE}
+    // 'build/ngx_http_workflow_module.so');
+my $plugins = File::Spec->rel2abs($ENV{TEST_NGINX_WORKFLOWS}
+    // 'build/workflows');
 
 # http: what stands in http{}; locations: what stands in the server{}; main:
 # lines for the top level; workers; env: a hash for its environment; module 0:
-# is not loaded; start 0: is not started.  @PLUGINS@, @PORT@ and @DIR@ are
-# replaced.  By default there is a thread pool "workflow" of 8 threads.
+# is not loaded; start 0: is not started; daemon 1: as a daemon; under: a
+# command that runs it.  @PLUGINS@, @PORT@ and @DIR@ are replaced.  By default there is a thread pool "workflow"
+# of 8 threads.
 
 sub new {
     my ($class, %options) = @_;
@@ -75,8 +80,7 @@ $self->{locations}
 }
 CONF
 
-    my $abs = $plugins =~ m{^/} ? $plugins : `pwd` =~ s/\n//r . "/$plugins";
-    $text =~ s/\@PLUGINS\@/$abs/g;
+    $text =~ s/\@PLUGINS\@/$plugins/g;
     $text =~ s/\@PORT\@/$self->{port}/g;
     $text =~ s/\@DIR\@/$dir/g;
 
@@ -88,12 +92,8 @@ CONF
 sub command {
     my ($self, @arguments) = @_;
     my $dir = $self->dir;
-    my $abs = $module =~ m{^/} ? '' : `pwd` =~ s/\n//r;
-
-    # load_module is relative to the prefix
-
-    symlink "$abs/$module", "$dir/module.so" if $abs && !-e "$dir/module.so";
-    return ($binary, '-p', $dir, '-c', "$dir/nginx.conf", @arguments);
+    return (@{ $self->{under} // [] }, $binary, '-p', $dir, '-c',
+        "$dir/nginx.conf", @arguments);
 }
 
 # nginx -t: whether it passed, and what it printed.
@@ -105,6 +105,33 @@ sub test {
     my $text = <$out> // '';
     waitpid $pid, 0;
     return ($? == 0, $text);
+}
+
+# Tests of their own: nginx -t passes; it refuses with a text like this that
+# names the file and the line on which "# here" stands.
+
+sub passes_ok {
+    my ($self, $name) = @_;
+    my ($passed, $text) = $self->test;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my @bad = grep { !/ syntax is ok$| test is successful$/ } split /^/, $text;
+    return Test::More::ok($passed && !@bad, $name) || Test::More::diag($text);
+}
+
+sub refuses_ok {
+    my ($self, $like, $name) = @_;
+    my ($passed, $text) = $self->test;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    open my $file, '<', $self->dir . '/nginx.conf' or die "nginx.conf: $!";
+    my @lines = <$file>;
+    my ($line) = grep { $lines[$_ - 1] =~ /# here/ } 1 .. @lines;
+    die "$name: no line is marked\n" if !$line;
+
+    my ($found) = grep { /\[emerg\]/ && $_ =~ $like } split /\n/, $text;
+    return Test::More::ok(!$passed && $found
+        && $found =~ m{ in \S+/nginx\.conf:$line$}, $name)
+        || Test::More::diag("expected: $like at line $line\n$text");
 }
 
 sub spawn {
@@ -128,6 +155,7 @@ sub spawn {
 
 sub start {
     my ($self) = @_;
+    return $self->start_daemon if $self->{daemon};
     my ($pid, $out) = $self->spawn('-g', 'daemon off;');
 
     $self->{pid} = $pid;
@@ -161,7 +189,8 @@ sub workers {
         push @pids, $pid if $parent == $self->{pid} && $state ne 'Z';
     }
 
-    return sort { $a <=> $b } @pids;
+    @pids = sort { $a <=> $b } @pids;
+    return @pids;
 }
 
 sub signal {
@@ -180,6 +209,53 @@ sub reload {
         my @pids = $self->workers;
         @pids >= $self->{workers} && !grep { $old{$_} } @pids;
     }, $seconds // 20, 'new workers');
+}
+
+# USR2, and QUIT for the old master; returns when the old one has ended.  nginx
+# must have been started with daemon 1.
+
+sub upgrade {
+    my ($self, $seconds) = @_;
+    my $old = $self->{pid};
+
+    $self->signal('USR2');
+
+    $self->{pid} = Workflow::wait_for(sub {
+        my $pid = $self->pid_file;
+        $pid && $pid != $old && -e $self->dir . '/nginx.pid.oldbin' && $pid;
+    }, $seconds // 20, 'a new master');
+
+    Workflow::wait_for(sub { $self->workers >= $self->{workers} },
+        $seconds // 20, 'new workers');
+
+    kill 'QUIT', $old or die "kill $old: $!";
+    Workflow::wait_for(sub { waitpid($old, 1) == $old }, $seconds // 20,
+        'the old master to end');
+}
+
+sub pid_file {
+    my ($self) = @_;
+    open my $file, '<', $self->dir . '/nginx.pid' or return;
+    my $line = <$file> // return;
+    return $line + 0;
+}
+
+# A daemon's parent is init, whose place we take (PR_SET_CHILD_SUBREAPER), so
+# that it can be waited for.  An nginx that is none ignores USR2.
+
+sub start_daemon {
+    my ($self) = @_;
+    my %prctl = (x86_64 => 157, aarch64 => 167);
+
+    syscall($prctl{(POSIX::uname())[4]}, 36, 1, 0, 0, 0) == 0
+        or die "prctl: $!";
+
+    my ($pid, $out) = $self->spawn;
+    waitpid $pid, 0;
+    die 'nginx has not started: ' . $self->log if $?;
+
+    $self->{pid} = Workflow::wait_for(sub { $self->pid_file }, 20, 'its pid');
+    return $self;
 }
 
 # QUIT, or another signal; returns the master's exit status.

@@ -30,9 +30,13 @@ sub pid { return $_[0]{pid} }
 sub socket { return $_[0]->dir . '/redis.sock' }
 sub url { return 'redis://127.0.0.1:' . $_[0]->port . '/0' }
 
+# wait 0: returns before Redis answers; conf: as for new().
+
 sub start {
-    my ($self) = @_;
+    my ($self, %options) = @_;
     my $dir = $self->dir;
+
+    $self->{conf} = $options{conf} if exists $options{conf};
 
     open my $conf, '>', "$dir/redis.conf" or die "$dir/redis.conf: $!";
     print $conf <<"CONF";
@@ -56,9 +60,14 @@ CONF
             or die "redis-server: $!";
     }
 
+    $self->answers if $options{wait} // 1;
+    return $self;
+}
+
+sub answers {
+    my ($self) = @_;
     Workflow::wait_for(sub { eval { $self->client->ping } }, 10,
         'redis-server to answer');
-    return $self;
 }
 
 # A new connection.
@@ -77,6 +86,17 @@ sub client {
 sub redis {
     my ($self) = @_;
     return $self->{client} //= $self->client;
+}
+
+# Wait until each of the channels has so many subscribers, or more.
+
+sub subscribed {
+    my ($self, $count, @channels) = @_;
+
+    Workflow::wait_for(sub {
+        my %subscribers = $self->redis->pubsub('NUMSUB', @channels);
+        !grep { $subscribers{$_} < $count } @channels;
+    }, 10, "$count subscribers of @channels");
 }
 
 # Collects what is published on channels: $inbox->next($seconds) gives
@@ -113,16 +133,19 @@ sub DESTROY {
 
 package Workflow::Redis::Inbox;
 
+use IO::Select ();
 use Time::HiRes qw(time);
 
 sub new {
     my ($class, $client, @channels) = @_;
-    my $self = bless { client => $client, messages => [] }, $class;
+    my @messages;
+
     $client->subscribe(@channels, sub {
         my ($payload, $channel) = @_;
-        push @{ $self->{messages} }, [$channel, $payload];
+        push @messages, [$channel, $payload];
     });
-    return $self;
+
+    return bless { client => $client, messages => \@messages }, $class;
 }
 
 sub next {
@@ -132,10 +155,19 @@ sub next {
     while (!@{ $self->{messages} }) {
         my $left = $end - time;
         die "no message in time\n" if $left <= 0;
-        $self->{client}->wait_for_messages($left < 0.2 ? $left : 0.2);
+        $self->wait($left);
     }
 
     return shift @{ $self->{messages} };
+}
+
+# Until there is something to read; the client's own wait goes on until there
+# is nothing more.
+
+sub wait {
+    my ($self, $seconds) = @_;
+    my $select = IO::Select->new($self->{client}{sock});
+    $self->{client}->wait_for_messages(0) if $select->can_read($seconds);
 }
 
 # The next message's payload, parsed.
@@ -166,7 +198,7 @@ sub drain {
     my $end = time + ($seconds // 0.2);
 
     while ((my $left = $end - time) > 0) {
-        $self->{client}->wait_for_messages($left < 0.05 ? $left : 0.05);
+        $self->wait($left);
     }
 
     return splice @{ $self->{messages} };

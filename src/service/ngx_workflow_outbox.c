@@ -280,6 +280,10 @@ ngx_workflow_outbox_retry(ngx_workflow_run_t *run)
                   "%ui, again in %Mms: %V", &service->name, &run->task.id,
                   run->task.attempt, service->max_attempts, delay, &error);
 
+    /* a millisecond more, as Redis' clock begins when it is told */
+
+    ngx_workflow_service_due(service, delay + 1);
+
     run->finishing = 1;
 
     return NGX_OK;

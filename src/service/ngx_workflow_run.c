@@ -308,16 +308,16 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
     /* a run that goes on keeps what it puts out until the last of it is
      * published, and waits when it is too much */
 
-    if (state >= WF_RUN_COMPLETED || !run->emitting) {
+    if (state >= WF_RUN_WAITING || !run->emitting) {
         ngx_workflow_run_add_output(run, wf_run_take_output(run->engine));
 
-        if (state < WF_RUN_COMPLETED) {
+        if (state < WF_RUN_WAITING) {
 
-            /* when it has ended meanwhile, all its output is there */
+            /* when it has come to rest meanwhile, all its output is there */
 
             state = wf_run_state(run->engine);
 
-            if (state >= WF_RUN_COMPLETED) {
+            if (state >= WF_RUN_WAITING) {
                 ngx_workflow_run_add_output(run,
                                             wf_run_take_output(run->engine));
             }
@@ -380,6 +380,8 @@ ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
 
     ngx_workflow_run_threads(run);
     ngx_workflow_run_fetch(run);
+
+    /* what it has put out goes with it: see run_turn() */
 
     if (state == WF_RUN_WAITING && run->threads == 0 && run->owed == 0
         && !run->fetching && !run->parking && !run->parked)

@@ -145,6 +145,21 @@ ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
 
 
 void
+ngx_workflow_service_due(ngx_workflow_service_t *service, ngx_msec_t delay)
+{
+    /* whoever polls first after that time claims it; so that one does in time,
+     * this worker's next poll is brought forward */
+
+    if (service->poll.timer_set
+        && (ngx_msec_int_t) (service->poll.timer.key - ngx_current_msec - delay)
+           > 0)
+    {
+        ngx_add_timer(&service->poll, delay);
+    }
+}
+
+
+void
 ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
     redisReply *reply)
 {

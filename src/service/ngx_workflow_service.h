@@ -99,6 +99,10 @@ void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 
+/* A task will be due so many milliseconds from now. */
+void ngx_workflow_service_due(ngx_workflow_service_t *service,
+    ngx_msec_t delay);
+
 /* Redis has told the number of outstanding tasks. */
 void ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
     redisReply *reply);

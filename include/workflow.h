@@ -23,7 +23,8 @@
  * JSON crosses this interface as text with a length.  Text that a plugin is
  * given is valid UTF-8 JSON within the limits of the README and has a NUL
  * behind it that its length does not count; text that a plugin gives need
- * not have one, is checked, and is copied before the call returns.
+ * not have one, is checked, has 32 megabytes at most, and is copied before the
+ * call returns.
  *
  * Threads: step functions run on threads of an nginx thread pool, several at
  * a time, also of one step.  A wf_run_t belongs to the call that it was given
@@ -288,7 +289,8 @@ wf_stop_text(wf_run_t *run, const char *text, size_t len)
 }
 
 
-/* Publish an event to whoever follows the task.  json is an object. */
+/* Publish an event to whoever follows the task.  json is an object.  Blocks
+ * while more than 4 megabytes of the run's events wait to be published. */
 
 static inline wf_status_t
 wf_stream(wf_run_t *run, const char *type, const char *json, size_t len)

@@ -27,8 +27,8 @@ workflow_service keeps { workflow ask; queue tasks; }
 workflow_service off {
     workflow ask; queue tasks; running off; max_events 2; max_queued 2; }
 workflow_service small { workflow echo; queue tasks; max_message_size 512; }
-workflow_service raises { workflow flaky; queue tasks; raise_exceptions on; }
-workflow_service fails { workflow flaky; queue tasks; }
+workflow_service raises { workflow echo; queue tasks; raise_exceptions on; }
+workflow_service fails { workflow echo; queue tasks; }
 workflow_service pool2 {
     workflow gauge; queue other; thread_pool two; max_concurrent_tasks 16; }
 workflow_service pool5 {
@@ -262,11 +262,11 @@ is(task('small', 'size514')->{status}, 404, 'by Pub/Sub, too');
 # raise_exceptions
 
 $inbox->drain(0.05);
-submit($_, "$_-1", { fail => 1000 }) for qw(raises fails);
+submit($_, "$_-1", { arg2 => 1 }) for qw(raises fails);
 is(ended('raises', 'raises-1')->{status}, 'dead', 'raise_exceptions on');
 is(ended('fails', 'fails-1')->{status}, 'failed', 'raise_exceptions off');
 
-my $error = "Error in step 'attempt': failed on purpose";
+my $error = "Error in step 'echo': arg1 is required.";
 is(task('raises', 'raises-1')->{error}, $error, 'its error');
 like($nginx->log, qr/\[error\].*task "raises-1" failed: \Q$error/, 'is logged');
 
@@ -283,7 +283,7 @@ is(@$dead, 1, 'one entry in the dead-letter stream');
 my %entry = @{ $dead->[0][1] };
 is($entry{task}, 'raises-1', 'of the task');
 is($entry{error}, $error, 'with the error');
-is_deeply(from_json($entry{input}), { fail => 1000 }, 'and the input');
+is_deeply(from_json($entry{input}), { arg2 => 1 }, 'and the input');
 is($r->exists('{llama_deploy.fails}:dead'), 0, 'none otherwise');
 is($r->xlen('{llama_deploy.raises}:queue'), 0, 'not in the queue any more');
 

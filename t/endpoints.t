@@ -280,11 +280,11 @@ Allow: POST
 
 === TEST 13: methods of a task
 --- request eval
-["POST /echo/tasks/x\n{}", "DELETE /echo/tasks/x", "PUT /echo/tasks/x\n{}"]
+["POST /echo/tasks/x\n{}", "PATCH /echo/tasks/x", "PUT /echo/tasks/x\n{}"]
 --- error_code eval
 [(405) x 3]
 --- response_headers eval
-[("Allow: GET, HEAD") x 3]
+[("Allow: GET, HEAD, DELETE") x 3]
 --- response_body eval
 [($::not_allowed) x 3]
 

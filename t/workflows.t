@@ -14,7 +14,7 @@ my $probe = Workflow::Plugin->new('probe');
 my $redis = Workflow::Redis->new;
 
 my @examples = qw(echo progress counter ask fanout flaky sleeper greeting);
-my $common = 'queue tasks; step_interval 10s;';
+my $common = 'queue tasks; step_interval 10s; max_attempts 1;';
 my $http = "workflow_queue tasks { url @{[ $redis->url ]}; }\n"
     . "workflow_load @{[ $probe->path ]};\n"
     . join '', map { "workflow_load \@PLUGINS\@/$_.so;\n"

@@ -18,8 +18,17 @@
 
 #define WF_NO_MEMORY        "out of memory"
 
+/* The largest JSON text that a step may give, in bytes. */
+#define WF_MAX_JSON         (32 * 1024 * 1024)
+
+/* Bytes of output that wait for the owner; a step that streams more waits. */
+#define WF_MAX_OUTPUT       (4 * 1024 * 1024)
+
 /* Bytes of wf_alloc() that need no malloc(). */
 #define WF_CALL_ARENA       1024
+
+/* How often a step that blocks looks whether nginx is leaving, in ns. */
+#define WF_LEAVING_PERIOD   (INT64_C(50) * 1000000)
 
 /* A step that returned because nginx is leaving waits so long, in ms. */
 #define WF_LEAVING_DELAY    1000
@@ -80,6 +89,7 @@ struct wf_job_s {
 
 struct wf_item_s {
     wf_event_t          event;
+    uint64_t            sender;         /* number of the call, 0: none */
     uint32_t            refs;
     uint32_t            njobs;
     wf_job_t            jobs[];
@@ -127,6 +137,10 @@ struct wf_engine_run_s {
     unsigned            started:1;
     unsigned            woken:1;        /* until output is taken */
     unsigned            final:1;
+    unsigned            save:1;         /* a checkpoint is due */
+
+    uint64_t            ncalls;
+    int64_t             saved;          /* when, in ms */
 
     uint32_t            nbusy;          /* workers of all steps */
     uint32_t            nready;
@@ -146,6 +160,7 @@ struct wf_engine_run_s {
 
     wf_run_output_t    *output;
     wf_run_output_t   **last_output;
+    size_t              output_size;
     wf_run_output_t    *no_result;      /* made early: it must not fail */
 
     wf_value_t         *result;
@@ -178,6 +193,7 @@ struct wf_hold_s {
 struct wf_call_s {
     wf_run_t            run;            /* first */
     wf_engine_run_t    *engine;
+    uint64_t            number;         /* among the run's calls, from 1 */
     wf_job_t           *job;
     wf_call_t          *next;
     wf_call_t         **prev;
@@ -247,6 +263,7 @@ void wf_run_settle(wf_engine_run_t *run);                   /* locked */
 wf_run_output_t *wf_output_create(wf_slice_t before, wf_slice_t data,
     wf_slice_t after);
 void wf_output_add(wf_engine_run_t *run, wf_run_output_t *out); /* locked */
+wf_run_output_t *wf_output_take(wf_engine_run_t *run);          /* locked */
 void wf_run_complete(wf_engine_run_t *run, wf_value_t *result,
     wf_run_output_t *out);                                  /* locked */
 void wf_run_fail(wf_engine_run_t *run, uint32_t step, wf_slice_t text,

@@ -23,11 +23,6 @@ static const wf_info_t *wf_host_info(wf_run_t *r);
 static void wf_host_release_claim(wf_call_t *call);
 
 
-/* How often a sleeping step looks whether nginx is leaving. */
-
-#define WF_LEAVING_PERIOD  (INT64_C(50) * 1000000)
-
-
 const wf_host_t  wf_host = {
     sizeof(wf_host_t),
     wf_host_send,
@@ -319,6 +314,12 @@ wf_host_check(wf_call_t *call, const char *function, const char *what,
 
     if (wf_run_ended(call->engine)) {
         return wf_host_ended(call);
+    }
+
+    if (len > WF_MAX_JSON) {
+        return wf_call_error(call, WF_FINAL, function, ": JSON",
+                             what ? " for " : "", what ? what : "",
+                             " is larger than 32 megabytes", NULL);
     }
 
     text.data = len ? json : "";

@@ -54,6 +54,7 @@ wf_output_add(wf_engine_run_t *run, wf_run_output_t *out)
 {
     *run->last_output = out;
     run->last_output = &out->next;
+    run->output_size += sizeof(wf_run_output_t) + out->len;
 }
 
 
@@ -64,13 +65,30 @@ wf_run_take_output(wf_engine_run_t *run)
 
     pthread_mutex_lock(&run->lock);
 
+    out = wf_output_take(run);
+
+    pthread_mutex_unlock(&run->lock);
+
+    return out;
+}
+
+
+wf_run_output_t *
+wf_output_take(wf_engine_run_t *run)
+{
+    wf_run_output_t  *out;
+
     out = run->output;
 
     run->output = NULL;
     run->last_output = &run->output;
     run->woken = 0;
 
-    pthread_mutex_unlock(&run->lock);
+    if (run->output_size >= WF_MAX_OUTPUT) {
+        (void) pthread_cond_broadcast(&run->ended);
+    }
+
+    run->output_size = 0;
 
     return out;
 }
@@ -118,6 +136,7 @@ wf_run_fail_idle(wf_engine_run_t *run)
 {
     run->error_text = wf_slice("The workflow has nothing left to do and no"
                                " event to wait for.");
+    run->final = 1;
 
     wf_run_end_without_result(run, WF_RUN_FAILED);
 }
@@ -155,6 +174,7 @@ wf_run_abort(wf_engine_run_t *run, const char *text)
     if (!wf_run_ended(run)) {
         run->error_text.data = text;
         run->error_text.len = strlen(text);
+        run->final = 1;
 
         wf_run_end_without_result(run, WF_RUN_FAILED);
     }

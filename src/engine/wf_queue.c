@@ -46,6 +46,7 @@ wf_item_create(const wf_graph_type_t *type, uint32_t njobs, wf_slice_t data)
     item->event.type = type->name;
     item->event.data = text;
     item->event.len = data.len;
+    item->sender = 0;
     item->refs = njobs;
     item->njobs = njobs;
 

@@ -11,6 +11,7 @@
 
 
 static char *wf_run_copy(char **pos, wf_slice_t s);
+static int wf_run_checkpoint_due(wf_engine_run_t *run);
 
 
 wf_engine_run_t *
@@ -57,6 +58,7 @@ wf_run_create(const wf_graph_t *g, const wf_run_options_t *options)
 
     run->graph = g;
     run->options = *options;
+    run->saved = options->checkpoint_ms ? wf_time() : 0;
 
     pos = (char *) run + size;
     run->task_id = wf_run_copy(&pos, options->task_id);
@@ -263,6 +265,12 @@ wf_run_work(wf_engine_run_t *run)
 
         wf_call_end(&call);
         delayed = call.delay > 0;
+
+        if (wf_run_checkpoint_due(run) && wf_run_alert(run)) {
+            pthread_mutex_unlock(&run->lock);
+            run->options.wake(run->options.data);
+            pthread_mutex_lock(&run->lock);
+        }
     }
 
     run->active--;
@@ -271,6 +279,38 @@ wf_run_work(wf_engine_run_t *run)
     pthread_mutex_unlock(&run->lock);
 
     wf_call_free(&call);
+}
+
+
+/* Between two steps: whether the last save is long ago. */
+
+static int
+wf_run_checkpoint_due(wf_engine_run_t *run)
+{
+    if (run->options.checkpoint_ms == 0 || run->save || wf_run_ended(run)
+        || wf_time() - run->saved < (int64_t) run->options.checkpoint_ms)
+    {
+        return 0;
+    }
+
+    run->save = 1;
+
+    return 1;
+}
+
+
+int
+wf_run_save_due(wf_engine_run_t *run)
+{
+    int  due;
+
+    pthread_mutex_lock(&run->lock);
+
+    due = run->save && !wf_run_ended(run);
+
+    pthread_mutex_unlock(&run->lock);
+
+    return due;
 }
 
 

@@ -44,6 +44,10 @@ typedef struct {
     wf_slice_t     session_id;          /* data NULL: none */
     uint32_t       attempt;             /* from 1 */
 
+    /* Ask for wf_run_checkpoint() by wake() when a step has ended and the last
+     * one is longer ago, in milliseconds; 0: never. */
+    uint32_t       checkpoint_ms;
+
     /*
      * Called from threads inside wf_run_work(), never with a lock held that a
      * call of the owner needs: the run has output or asks for more threads.
@@ -94,6 +98,16 @@ int wf_run_restore(wf_engine_run_t *run, wf_slice_t saved);
 int wf_run_save(wf_engine_run_t *run, wf_buf_t *b);
 
 /*
+ * The same while the run goes on, in one with wf_run_take_output(): what was
+ * put out until now belongs to what is saved, and what comes later does not.
+ * Events that steps in progress have sent are left out: those steps will send
+ * them again.  wf_run_save_due() tells whether it was asked for.
+ */
+int wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b,
+    wf_run_output_t **output);
+int wf_run_save_due(wf_engine_run_t *run);
+
+/*
  * An event from outside.  type: what wf_graph_match() returned; fields: a
  * checked JSON object.  -1: no memory.  Ignored once the run has ended.
  */
@@ -133,7 +147,8 @@ void wf_run_wake(wf_engine_run_t *run);
 void wf_run_cancel(wf_engine_run_t *run);
 void wf_run_time_out(wf_engine_run_t *run, const char *seconds);
 
-/* The same with an error of the owner's, whose text must outlive the run. */
+/* The same with an error of the owner's, a final one, whose text must outlive
+ * the run. */
 void wf_run_abort(wf_engine_run_t *run, const char *text);
 
 /* Take the list of streamed events, oldest first; free each by

@@ -12,6 +12,7 @@
 #include "wf_engine.h"
 
 
+static void wf_save_run(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_context(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_collected(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_kept(wf_engine_run_t *run, const wf_queue_t *kept,
@@ -23,6 +24,7 @@ static void wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
     int64_t delay, wf_buf_t *b);
 static void wf_save_event(wf_engine_run_t *run, const wf_job_t *job,
     wf_buf_t *b);
+static int wf_save_again(const wf_engine_run_t *run, const wf_item_t *item);
 static void wf_save_number(const char *name, int64_t n, wf_buf_t *b);
 
 
@@ -31,6 +33,35 @@ wf_run_save(wf_engine_run_t *run, wf_buf_t *b)
 {
     pthread_mutex_lock(&run->lock);
 
+    wf_save_run(run, b);
+
+    pthread_mutex_unlock(&run->lock);
+
+    return b->failed ? -1 : 0;
+}
+
+
+int
+wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b, wf_run_output_t **output)
+{
+    pthread_mutex_lock(&run->lock);
+
+    wf_save_run(run, b);
+
+    *output = wf_output_take(run);
+
+    run->save = 0;
+    run->saved = wf_time();
+
+    pthread_mutex_unlock(&run->lock);
+
+    return b->failed ? -1 : 0;
+}
+
+
+static void
+wf_save_run(wf_engine_run_t *run, wf_buf_t *b)
+{
     wf_buf_adds(b, "{\"version\": 1, \"running\": ");
     wf_buf_adds(b, run->started && !wf_run_ended(run) ? "true" : "false");
 
@@ -44,10 +75,6 @@ wf_run_save(wf_engine_run_t *run, wf_buf_t *b)
     }
 
     wf_buf_addc(b, '}');
-
-    pthread_mutex_unlock(&run->lock);
-
-    return b->failed ? -1 : 0;
 }
 
 
@@ -105,6 +132,11 @@ wf_save_kept(wf_engine_run_t *run, const wf_queue_t *kept, wf_buf_t *b)
     wf_job_t  *job;
 
     for (job = kept->head; job != NULL; job = job->next_kept) {
+
+        if (wf_save_again(run, job->item)) {
+            continue;
+        }
+
         wf_save_event(run, job, b);
         wf_save_number("order", (int64_t) job->order, b);
         wf_buf_addc(b, '}');
@@ -160,6 +192,10 @@ static void
 wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
     int64_t delay, wf_buf_t *b)
 {
+    if (wf_save_again(run, job->item)) {
+        return;
+    }
+
     wf_save_event(run, job, b);
 
     if (job->kept) {
@@ -201,6 +237,23 @@ wf_save_event(wf_engine_run_t *run, const wf_job_t *job, wf_buf_t *b)
     wf_json_quote(b, ev->type, strlen(ev->type));
     wf_buf_adds(b, ", \"data\": ");
     wf_json_quote(b, ev->data, ev->len);
+}
+
+
+/* Whether an event will be sent again, by a call that is in progress. */
+
+static int
+wf_save_again(const wf_engine_run_t *run, const wf_item_t *item)
+{
+    const wf_call_t  *call;
+
+    for (call = run->calls; call != NULL; call = call->next) {
+        if (call->number == item->sender) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -12,6 +12,7 @@ static wf_status_t wf_host_queue(wf_call_t *call, wf_item_t *item);
 static wf_status_t wf_host_complete(wf_call_t *call, wf_slice_t json);
 static wf_status_t wf_host_put_out(wf_call_t *call, const char *type,
     wf_slice_t fields);
+static void wf_host_wait_output(wf_engine_run_t *run);
 
 
 wf_status_t
@@ -116,6 +117,7 @@ wf_host_queue(wf_call_t *call, wf_item_t *item)
         return wf_host_ended(call);
     }
 
+    item->sender = call->number;
     wf_item_send(run, item);
 
     if (!call->claim) {
@@ -157,6 +159,11 @@ wf_host_stop_text(wf_run_t *r, const char *text, size_t len)
     if (len != 0 && memchr(text, '\0', len) != NULL) {
         return wf_call_error(call, WF_ERROR, "wf_stop_text: the text has a"
                              " NUL in it", NULL);
+    }
+
+    if (len > WF_MAX_JSON) {
+        return wf_call_error(call, WF_FINAL, "wf_stop_text: the text is larger"
+                             " than 32 megabytes", NULL);
     }
 
     call->scratch.len = 0;
@@ -260,6 +267,8 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
 
     pthread_mutex_lock(&run->lock);
 
+    wf_host_wait_output(run);
+
     if (wf_run_ended(run)) {
         pthread_mutex_unlock(&run->lock);
         wf_run_output_free(out);
@@ -272,4 +281,26 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
     wf_host_unlock(run, wake);
 
     return WF_OK;
+}
+
+
+/* A step that streams faster than its events can be published is slowed down:
+ * memory is not the place to keep them. */
+
+static void
+wf_host_wait_output(wf_engine_run_t *run)
+{
+    int64_t          next;
+    struct timespec  ts;
+
+    while (run->output_size >= WF_MAX_OUTPUT && !wf_run_ended(run)
+           && !wf_run_leaving(run))
+    {
+        next = wf_time_ns() + WF_LEAVING_PERIOD;
+
+        ts.tv_sec = (time_t) (next / 1000000000);
+        ts.tv_nsec = (long) (next % 1000000000);
+
+        (void) pthread_cond_timedwait(&run->ended, &run->lock, &ts);
+    }
 }

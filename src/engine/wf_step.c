@@ -64,6 +64,7 @@ wf_call_begin(wf_call_t *call, wf_job_t *job)
     }
 
     call->job = job;
+    call->number = ++run->ncalls;
     call->info.step = step->name;
     call->info.retries = job->retries;
 

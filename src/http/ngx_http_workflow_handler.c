@@ -72,8 +72,8 @@ ngx_http_workflow_handler(ngx_http_request_t *r)
         path.data += sizeof("tasks/") - 1;
         path.len -= sizeof("tasks/") - 1;
 
-        if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-            return ngx_http_workflow_not_allowed(r, "GET, HEAD");
+        if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_DELETE))) {
+            return ngx_http_workflow_not_allowed(r, "GET, HEAD, DELETE");
         }
 
         return ngx_http_workflow_task(r, &path);

@@ -5,6 +5,8 @@
 
 static char *ngx_http_workflow_service_finish(ngx_conf_t *cf,
     ngx_workflow_service_t *service, ngx_str_t *what);
+static char *ngx_http_workflow_set_msec_or_off(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_workflow_seconds(ngx_conf_t *cf, ngx_msec_t msec,
     ngx_str_t *text);
 
@@ -63,6 +65,27 @@ static ngx_http_workflow_directive_t  ngx_http_workflow_service_directives[] = {
 
     ngx_http_workflow_service_directive(max_message_size,
         ngx_conf_set_size_slot, "max_message_size 1m;"),
+
+    ngx_http_workflow_service_directive(lease, ngx_conf_set_msec_slot,
+        "lease 30s;"),
+
+    ngx_http_workflow_service_directive(max_attempts, ngx_conf_set_num_slot,
+        "max_attempts 3;"),
+
+    ngx_http_workflow_service_directive(retry_delay, ngx_conf_set_msec_slot,
+        "retry_delay 1s;"),
+
+    ngx_http_workflow_service_directive(retry_delay_max,
+        ngx_conf_set_msec_slot, "retry_delay_max 1m;"),
+
+    ngx_http_workflow_service_directive(wait_timeout, ngx_conf_set_msec_slot,
+        "wait_timeout 7d;"),
+
+    ngx_http_workflow_service_directive(checkpoint,
+        ngx_http_workflow_set_msec_or_off, "checkpoint 1s;"),
+
+    ngx_http_workflow_service_directive(drain_timeout, ngx_conf_set_msec_slot,
+        "drain_timeout 30s;"),
 
     { ngx_null_command, NULL }
 };
@@ -143,6 +166,13 @@ ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s->max_events = NGX_CONF_UNSET_UINT;
     s->max_queued = NGX_CONF_UNSET_UINT;
     s->max_message_size = NGX_CONF_UNSET_SIZE;
+    s->lease = NGX_CONF_UNSET_MSEC;
+    s->max_attempts = NGX_CONF_UNSET_UINT;
+    s->retry_delay = NGX_CONF_UNSET_MSEC;
+    s->retry_delay_max = NGX_CONF_UNSET_MSEC;
+    s->wait_timeout = NGX_CONF_UNSET_MSEC;
+    s->checkpoint = NGX_CONF_UNSET_MSEC;
+    s->drain_timeout = NGX_CONF_UNSET_MSEC;
 
     what.data = buf;
     what.len = ngx_sprintf(buf, "workflow_service \"%V\"", &name) - buf;
@@ -197,6 +227,13 @@ ngx_http_workflow_service_finish(ngx_conf_t *cf,
     ngx_conf_init_uint_value(service->max_events, 1024);
     ngx_conf_init_uint_value(service->max_queued, 1000000);
     ngx_conf_init_size_value(service->max_message_size, 1024 * 1024);
+    ngx_conf_init_msec_value(service->lease, 30000);
+    ngx_conf_init_uint_value(service->max_attempts, 3);
+    ngx_conf_init_msec_value(service->retry_delay, 1000);
+    ngx_conf_init_msec_value(service->retry_delay_max, 60000);
+    ngx_conf_init_msec_value(service->wait_timeout, 7 * 24 * 3600 * 1000);
+    ngx_conf_init_msec_value(service->checkpoint, 1000);
+    ngx_conf_init_msec_value(service->drain_timeout, 30000);
 
     if (service->workflow.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -260,7 +297,20 @@ ngx_http_workflow_service_range(void *conf)
         { s->max_events != NGX_CONF_UNSET_UINT, s->max_events, 1, 0x7fffffff,
           "the range is 1 to 2147483647" },
         { s->max_message_size != NGX_CONF_UNSET_SIZE, s->max_message_size, 256,
-          256 * 1024 * 1024, "the range is 256 to 256m" }
+          256 * 1024 * 1024, "the range is 256 to 256m" },
+        { s->lease != NGX_CONF_UNSET_MSEC, s->lease, 300, 24 * 3600 * 1000,
+          "the range is 300ms to 1d" },
+        { s->max_attempts != NGX_CONF_UNSET_UINT, s->max_attempts, 1, 1000000,
+          "the range is 1 to 1000000" },
+        { s->retry_delay != NGX_CONF_UNSET_MSEC, s->retry_delay, 0,
+          30UL * 24 * 3600 * 1000, "the range is 0 to 30d" },
+        { s->retry_delay_max != NGX_CONF_UNSET_MSEC, s->retry_delay_max, 0,
+          30UL * 24 * 3600 * 1000, "the range is 0 to 30d" },
+        { s->checkpoint != NGX_CONF_UNSET_MSEC && s->checkpoint,
+          s->checkpoint, 10, 24 * 3600 * 1000,
+          "the range is 10ms to 1d, or off" },
+        { s->drain_timeout != NGX_CONF_UNSET_MSEC, s->drain_timeout, 1,
+          24 * 3600 * 1000, "the range is 1ms to 1d" }
     };
 
     for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
@@ -348,6 +398,32 @@ ngx_http_workflow_service_check(ngx_conf_t *cf,
     service->consumer.name = service->name;
 
     return ngx_workflow_consumer_init(&service->consumer, cf->pool);
+}
+
+
+static char *
+ngx_http_workflow_set_msec_or_off(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    char *p = conf;
+
+    ngx_str_t   *value;
+    ngx_msec_t  *msec;
+
+    value = cf->args->elts;
+    msec = (ngx_msec_t *) (p + cmd->offset);
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (*msec != NGX_CONF_UNSET_MSEC) {
+            return "is duplicate";
+        }
+
+        *msec = 0;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_conf_set_msec_slot(cf, cmd, conf);
 }
 
 

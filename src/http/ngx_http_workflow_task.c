@@ -1,4 +1,4 @@
-/* GET <location>/tasks/<task_id> */
+/* GET and DELETE <location>/tasks/<task_id> */
 
 #include "ngx_http_workflow.h"
 
@@ -14,6 +14,8 @@ typedef struct {
 
 static void ngx_http_workflow_task_handler(ngx_workflow_call_t *call,
     redisReply *reply);
+static ngx_int_t ngx_http_workflow_task_cancelled(ngx_http_request_t *r,
+    redisReply *reply);
 static ngx_int_t ngx_http_workflow_task_reply(ngx_http_request_t *r,
     ngx_str_t *task_id, redisReply *reply);
 static void ngx_http_workflow_add_string(wf_buf_t *b, redisReply *reply);
@@ -27,6 +29,7 @@ ngx_int_t
 ngx_http_workflow_task(ngx_http_request_t *r, ngx_str_t *task_id)
 {
     ngx_int_t                      rc;
+    ngx_msec_t                     timeout;
     ngx_http_cleanup_t            *cln;
     ngx_workflow_consumer_t       *consumer;
     ngx_http_workflow_loc_conf_t  *wlcf;
@@ -63,10 +66,18 @@ ngx_http_workflow_task(ngx_http_request_t *r, ngx_str_t *task_id)
     cln->data = ctx;
 
     consumer = &wlcf->service->consumer;
+    timeout = consumer->queue->redis.command_timeout;
 
-    ctx->call = ngx_workflow_task_status(consumer, task_id,
-                                         consumer->queue->redis.command_timeout,
-                                         ngx_http_workflow_task_handler, ctx);
+    if (r->method == NGX_HTTP_DELETE) {
+        ctx->call = ngx_workflow_task_cancel(consumer, task_id, timeout,
+                                             ngx_http_workflow_task_handler,
+                                             ctx);
+    } else {
+        ctx->call = ngx_workflow_task_status(consumer, task_id, timeout,
+                                             ngx_http_workflow_task_handler,
+                                             ctx);
+    }
+
     if (ctx->call == NULL) {
         return ngx_http_workflow_unavailable(r, "Redis cannot be reached");
     }
@@ -97,8 +108,11 @@ ngx_http_workflow_task_handler(ngx_workflow_call_t *call, redisReply *reply)
 
     r->read_event_handler = ngx_http_block_reading;
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != 8)
+    if (r->method == NGX_HTTP_DELETE) {
+        rc = ngx_http_workflow_task_cancelled(r, reply);
+
+    } else if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+               || reply->elements != 8)
     {
         rc = ngx_http_workflow_unavailable(r, "Redis cannot be reached");
 
@@ -113,6 +127,30 @@ ngx_http_workflow_task_handler(ngx_workflow_call_t *call, redisReply *reply)
     ngx_http_finalize_request(r, rc);
 
     ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_workflow_task_cancelled(ngx_http_request_t *r, redisReply *reply)
+{
+    ngx_int_t  outstanding;
+
+    switch (ngx_workflow_task_answer(reply, &outstanding)) {
+
+    case NGX_WORKFLOW_ACCEPTED:
+        return ngx_http_workflow_reply_text(r, NGX_HTTP_ACCEPTED, "null");
+
+    case NGX_WORKFLOW_UNKNOWN:
+        return ngx_http_workflow_reply_text(r, NGX_HTTP_NOT_FOUND,
+                                    "{\"detail\":\"Task not found\"}");
+
+    case NGX_WORKFLOW_ENDED:
+        return ngx_http_workflow_reply_text(r, NGX_HTTP_CONFLICT,
+                                    "{\"detail\":\"Task has ended\"}");
+
+    default:
+        return ngx_http_workflow_unavailable(r, "Redis cannot be reached");
+    }
 }
 
 

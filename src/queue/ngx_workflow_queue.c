@@ -59,8 +59,16 @@ ngx_workflow_queue_leave(ngx_workflow_queue_t *queue)
         queue->leaving = 1;
 
         ngx_workflow_redis_close(&queue->blocking);
-        ngx_workflow_redis_close(&queue->subscriber);
     }
+}
+
+
+void
+ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue)
+{
+    queue->listens = 0;
+
+    ngx_workflow_redis_close(&queue->subscriber);
 }
 
 
@@ -70,6 +78,7 @@ ngx_workflow_queue_close(ngx_workflow_queue_t *queue)
     ngx_workflow_call_t  *call;
 
     ngx_workflow_queue_leave(queue);
+    ngx_workflow_queue_deaf(queue);
 
     ngx_workflow_redis_close(&queue->commands);
 

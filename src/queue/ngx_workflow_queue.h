@@ -34,6 +34,7 @@ struct ngx_workflow_queue_s {
 
     ngx_log_t                  *log;
     ngx_str_t                   worker;       /* this process' unique name */
+    ngx_str_t                   machine;      /* what names begin with here */
     ngx_str_t                   channel;      /* on which it is spoken to */
     ngx_queue_t                 consumers;
 
@@ -53,10 +54,16 @@ struct ngx_workflow_queue_s {
 
     ngx_workflow_redis_t        subscriber;
 
+    ngx_uint_t                  channels;
+
+    /* the worker has begun or ceased to listen */
+    void                      (*listening)(ngx_workflow_queue_t *queue);
+
     unsigned                    is_ready:1;
     unsigned                    ringing:1;    /* a blocking read under way */
     unsigned                    unblocking:1;
     unsigned                    leaving:1;
+    unsigned                    listens:1;    /* to Pub/Sub */
 };
 
 
@@ -74,7 +81,8 @@ struct ngx_workflow_consumer_s {
     ngx_str_t                   prefix;
     ngx_str_t                   stream;
     ngx_str_t                   bell;
-    ngx_str_t                   waiting;
+    ngx_str_t                   timers;
+    ngx_str_t                   leases;
     ngx_str_t                   dead;
 
     /* the queue can be talked to (again) */
@@ -87,9 +95,10 @@ struct ngx_workflow_consumer_s {
     void                      (*message)(ngx_workflow_consumer_t *consumer,
                                          u_char *data, size_t len);
 
-    /* something has happened to a task that this worker runs */
+    /* a task that this worker runs has new events, or was cancelled */
     void                      (*notify)(ngx_workflow_consumer_t *consumer,
-                                        ngx_str_t *task_id);
+                                        ngx_str_t *task_id,
+                                        ngx_uint_t cancel);
 
     void                       *data;
 
@@ -130,12 +139,18 @@ struct ngx_workflow_call_s {
 
 typedef enum {
     NGX_WORKFLOW_SCRIPT_ACCEPT = 0,
+    NGX_WORKFLOW_SCRIPT_CANCEL,
+    NGX_WORKFLOW_SCRIPT_CHECKPOINT,
     NGX_WORKFLOW_SCRIPT_CLAIM,
     NGX_WORKFLOW_SCRIPT_EMIT,
     NGX_WORKFLOW_SCRIPT_EVENT,
     NGX_WORKFLOW_SCRIPT_FINISH,
     NGX_WORKFLOW_SCRIPT_PARK,
+    NGX_WORKFLOW_SCRIPT_REAP,
     NGX_WORKFLOW_SCRIPT_REFUSE,
+    NGX_WORKFLOW_SCRIPT_RENEW,
+    NGX_WORKFLOW_SCRIPT_RETRY,
+    NGX_WORKFLOW_SCRIPT_WORKERS,
     NGX_WORKFLOW_SCRIPT_LAST
 } ngx_workflow_script_e;
 
@@ -171,8 +186,9 @@ void ngx_workflow_args_free(ngx_workflow_args_t *args);
 ngx_int_t ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
     ngx_log_t *log);
 
-/* Stop taking in: no claims, no messages; calls go on. */
+/* Stop claiming, and then listening to Pub/Sub; calls go on. */
 void ngx_workflow_queue_leave(ngx_workflow_queue_t *queue);
+void ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue);
 
 /* Close; calls that are not answered are forgotten. */
 void ngx_workflow_queue_close(ngx_workflow_queue_t *queue);

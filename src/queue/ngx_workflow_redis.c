@@ -523,7 +523,16 @@ ngx_workflow_redis_read_handler(ngx_event_t *rev)
     redis = c->data;
 
     if (c->close) {
-        redis->leave(redis);
+
+        /* also set by worker_shutdown_timeout, which is about clients: what is
+         * under way here is still answered */
+
+        c->close = 0;
+
+        if (redis->leave) {
+            redis->leave(redis);
+        }
+
         return;
     }
 

@@ -1,7 +1,7 @@
 /*
  * Pub/Sub: the topics of the services, on which control planes send, and a
  * channel of the worker's own, on which scripts tell that something has
- * happened to a task that it runs ("<service> <task_id>").
+ * happened to a task that it runs ("event <service> <task_id>", or "cancel").
  */
 
 #include "ngx_workflow_queue.h"
@@ -78,6 +78,8 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
         }
     }
 
+    queue->channels = args.n - 1;
+
     rc = args.failed ? NGX_ERROR
                      : ngx_workflow_redis_subscribe(redis, args.n, args.argv,
                                                     args.len);
@@ -92,6 +94,13 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
 static void
 ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis)
 {
+    ngx_workflow_queue_t  *queue;
+
+    queue = redis->data;
+
+    queue->listens = 0;
+    queue->listening(queue);
+
     ngx_log_error(NGX_LOG_WARN, redis->log, 0,
                   "redis %V: messages that are published until the "
                   "connection is back do not reach this worker",
@@ -115,10 +124,22 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
     }
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3
-        || reply->element[0]->type != REDIS_REPLY_STRING
-        || ngx_strcmp(reply->element[0]->str, "message") != 0)
+        || reply->element[0]->type != REDIS_REPLY_STRING)
     {
-        /* the answers to SUBSCRIBE */
+        return;
+    }
+
+    if (ngx_strcmp(reply->element[0]->str, "message") != 0) {
+
+        /* the answers to SUBSCRIBE, one for each channel */
+
+        if (reply->element[2]->type == REDIS_REPLY_INTEGER
+            && (ngx_uint_t) reply->element[2]->integer == queue->channels)
+        {
+            queue->listens = 1;
+            queue->listening(queue);
+        }
+
         return;
     }
 
@@ -160,19 +181,27 @@ static void
 ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
     size_t len)
 {
-    u_char                   *p;
+    u_char                   *last, *name, *id;
     ngx_str_t                 task_id;
+    ngx_uint_t                cancel;
     ngx_queue_t              *q;
     ngx_workflow_consumer_t  *consumer;
 
-    p = ngx_strlchr(data, data + len, ' ');
+    last = data + len;
 
-    if (p == NULL) {
+    name = ngx_strlchr(data, last, ' ');
+    id = name ? ngx_strlchr(name + 1, last, ' ') : NULL;
+
+    if (id == NULL) {
         return;
     }
 
-    task_id.data = p + 1;
-    task_id.len = data + len - task_id.data;
+    cancel = (name - data == 6 && ngx_strncmp(data, "cancel", 6) == 0);
+
+    name++;
+
+    task_id.data = id + 1;
+    task_id.len = last - task_id.data;
 
     for (q = ngx_queue_head(&queue->consumers);
          q != ngx_queue_sentinel(&queue->consumers);
@@ -180,10 +209,10 @@ ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (consumer->name.len == (size_t) (p - data)
-            && ngx_memcmp(consumer->name.data, data, p - data) == 0)
+        if (consumer->name.len == (size_t) (id - name)
+            && ngx_memcmp(consumer->name.data, name, id - name) == 0)
         {
-            consumer->notify(consumer, &task_id);
+            consumer->notify(consumer, &task_id, cancel);
             return;
         }
     }

@@ -1,13 +1,18 @@
 #include "ngx_workflow_task.h"
 
 
+/* Milliseconds after which a worker that has not been seen is forgotten. */
+
+#define NGX_WORKFLOW_FORGET_WORKER  (24 * 3600 * 1000)
+
+
 /* The keys of one task.  Ids and names are bounded where they come in. */
 
 typedef struct {
     ngx_str_t   task;
     ngx_str_t   events;
     ngx_str_t   seen;
-    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:"))
+    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
                     + 4 * NGX_WORKFLOW_MAX_ID];
 } ngx_workflow_keys_t;
 
@@ -16,6 +21,10 @@ static void ngx_workflow_keys(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
+static void ngx_workflow_channel(ngx_str_t *channel,
+    ngx_workflow_consumer_t *consumer, u_char *buf);
+static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
     ngx_workflow_messages_t *messages);
 
@@ -35,7 +44,7 @@ ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_pool_t *pool)
 
     len = ns->len + name->len + sizeof("{.}:control_plane");
 
-    p = ngx_pnalloc(pool, 7 * len);
+    p = ngx_pnalloc(pool, 8 * len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -60,9 +69,13 @@ ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_pool_t *pool)
     p = ngx_sprintf(p, "%Vbell", &consumer->prefix);
     consumer->bell.len = p - consumer->bell.data;
 
-    consumer->waiting.data = p;
-    p = ngx_sprintf(p, "%Vwaiting", &consumer->prefix);
-    consumer->waiting.len = p - consumer->waiting.data;
+    consumer->timers.data = p;
+    p = ngx_sprintf(p, "%Vtimers", &consumer->prefix);
+    consumer->timers.len = p - consumer->timers.data;
+
+    consumer->leases.data = p;
+    p = ngx_sprintf(p, "%Vleases", &consumer->prefix);
+    consumer->leases.len = p - consumer->leases.data;
 
     consumer->dead.data = p;
     p = ngx_sprintf(p, "%Vdead", &consumer->prefix);
@@ -93,7 +106,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
     ngx_workflow_args_str(&args, &consumer->bell);
-    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &keys.seen);
 
     ngx_workflow_args_str(&args, &s->task_id);
@@ -111,7 +124,6 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_submission_t *s, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data)
 {
-    u_char               *p;
     ngx_str_t             channel;
     ngx_workflow_args_t   args;
     ngx_workflow_keys_t   keys;
@@ -120,16 +132,14 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_keys(&keys, consumer, &s->task_id);
     ngx_workflow_keys_seen(&keys, consumer, &s->task_id, &s->message_id);
 
-    p = ngx_sprintf(buf, "%V:worker:", &consumer->queue->topic_namespace);
-    channel.data = buf;
-    channel.len = p - buf;
+    ngx_workflow_channel(&channel, consumer, buf);
 
     ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 6);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
     ngx_workflow_args_str(&args, &consumer->bell);
-    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &keys.seen);
 
     ngx_workflow_args_str(&args, &s->task_id);
@@ -205,22 +215,111 @@ ngx_workflow_task_status(ngx_workflow_consumer_t *consumer,
 
 ngx_workflow_call_t *
 ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
-    ngx_uint_t again, ngx_workflow_call_pt handler, void *data)
+    ngx_uint_t again, ngx_msec_t lease, ngx_uint_t attempts,
+    ngx_workflow_call_pt handler, void *data)
 {
     ngx_workflow_args_t  args;
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CLAIM, 3);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CLAIM, 4);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &consumer->bell);
-    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->timers);
+    ngx_workflow_args_str(&args, &consumer->leases);
 
     ngx_workflow_args_str(&args, &consumer->prefix);
     ngx_workflow_args_str(&args, &consumer->queue->worker);
     ngx_workflow_args_number(&args, count);
     ngx_workflow_args_number(&args, again);
+    ngx_workflow_args_number(&args, lease);
+    ngx_workflow_args_number(&args, attempts);
 
     return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
                              handler, data);
+}
+
+
+void
+ngx_workflow_task_renew_init(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_args_t *args, ngx_msec_t lease)
+{
+    ngx_workflow_args_script(args, NGX_WORKFLOW_SCRIPT_RENEW, 1);
+    ngx_workflow_args_str(args, &consumer->leases);
+
+    ngx_workflow_args_str(args, &consumer->prefix);
+    ngx_workflow_args_str(args, &consumer->queue->worker);
+    ngx_workflow_args_number(args, lease);
+}
+
+
+void
+ngx_workflow_task_renew_add(ngx_workflow_args_t *args,
+    ngx_workflow_task_t *task)
+{
+    ngx_workflow_args_str(args, &task->id);
+    ngx_workflow_args_str(args, &task->claim_text);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_workers(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_WORKERS, 1);
+    ngx_workflow_args_str(&args, &consumer->stream);
+
+    ngx_workflow_args_str(&args, &consumer->queue->machine);
+    ngx_workflow_args_number(&args, NGX_WORKFLOW_FORGET_WORKER);
+
+    return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
+                             handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_reap(ngx_workflow_consumer_t *consumer, ngx_str_t *worker,
+    ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_args_t  args;
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_REAP, 3);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &consumer->bell);
+
+    ngx_workflow_args_str(&args, &consumer->prefix);
+    ngx_workflow_args_str(&args, worker);
+
+    return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
+                             handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_cancel(ngx_workflow_consumer_t *consumer,
+    ngx_str_t *task_id, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_str_t             channel;
+    ngx_workflow_args_t   args;
+    ngx_workflow_keys_t   keys;
+    u_char                buf[NGX_WORKFLOW_MAX_NAME + sizeof(":worker:")];
+
+    ngx_workflow_keys(&keys, consumer, task_id);
+    ngx_workflow_channel(&channel, consumer, buf);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CANCEL, 4);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &consumer->bell);
+    ngx_workflow_args_str(&args, &consumer->timers);
+
+    ngx_workflow_args_str(&args, task_id);
+    ngx_workflow_args_str(&args, &channel);
+    ngx_workflow_args_str(&args, &consumer->name);
+
+    return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
 
 
@@ -257,7 +356,7 @@ ngx_workflow_task_emit(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &keys.task);
 
     ngx_workflow_args_str(&args, &consumer->queue->worker);
-    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_str(&args, &task->claim_text);
     ngx_workflow_args_str(&args, &consumer->control);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
@@ -277,19 +376,74 @@ ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_PARK, 4);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_PARK, 5);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
-    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->timers);
+    ngx_workflow_args_str(&args, &consumer->leases);
 
-    ngx_workflow_args_str(&args, &task->id);
-    ngx_workflow_args_str(&args, &consumer->queue->worker);
-    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_fence(&args, consumer, task);
     ngx_workflow_args_str(&args, &task->input);
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, task->taken);
     ngx_workflow_args_number(&args, wait);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_number(&args, messages->first);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_str_t *saved, ngx_uint_t leave,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CHECKPOINT, 3);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &consumer->bell);
+
+    ngx_workflow_args_fence(&args, consumer, task);
+    ngx_workflow_args_str(&args, saved);
+    ngx_workflow_args_number(&args, leave);
+    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_number(&args, messages->first);
+    ngx_workflow_args_messages(&args, messages);
+
+    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_str_t *error, ngx_msec_t delay,
+    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
+    void *data)
+{
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
+
+    ngx_workflow_keys(&keys, consumer, &task->id);
+
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_RETRY, 4);
+    ngx_workflow_args_str(&args, &consumer->stream);
+    ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &consumer->timers);
+    ngx_workflow_args_str(&args, &consumer->leases);
+
+    ngx_workflow_args_fence(&args, consumer, task);
+    ngx_workflow_args_str(&args, &task->input);
+    ngx_workflow_args_str(&args, error);
+    ngx_workflow_args_number(&args, delay);
     ngx_workflow_args_str(&args, &consumer->control);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
@@ -310,16 +464,15 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH, 5);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH, 6);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
-    ngx_workflow_args_str(&args, &consumer->waiting);
+    ngx_workflow_args_str(&args, &consumer->timers);
+    ngx_workflow_args_str(&args, &consumer->leases);
     ngx_workflow_args_str(&args, &consumer->dead);
 
-    ngx_workflow_args_str(&args, &task->id);
-    ngx_workflow_args_str(&args, &consumer->queue->worker);
-    ngx_workflow_args_number(&args, task->claim);
+    ngx_workflow_args_fence(&args, consumer, task);
     ngx_workflow_args_add(&args, state, ngx_strlen(state));
     ngx_workflow_args_str(&args, result);
     ngx_workflow_args_str(&args, error);
@@ -375,6 +528,19 @@ ngx_workflow_task_answer(redisReply *reply, ngx_int_t *outstanding)
 }
 
 
+/* What the channels of workers begin with. */
+
+static void
+ngx_workflow_channel(ngx_str_t *channel, ngx_workflow_consumer_t *consumer,
+    u_char *buf)
+{
+    channel->data = buf;
+    channel->len = ngx_sprintf(buf, "%V:worker:",
+                               &consumer->queue->topic_namespace)
+                   - buf;
+}
+
+
 static void
 ngx_workflow_keys(ngx_workflow_keys_t *keys, ngx_workflow_consumer_t *consumer,
     ngx_str_t *id)
@@ -401,9 +567,21 @@ ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
 {
     u_char  *p;
 
-    p = ngx_sprintf(keys->seen.data, "%Vseen:%V:%V", &consumer->prefix, id,
-                    message_id);
+    /* the length: an id may have a colon in it */
+
+    p = ngx_sprintf(keys->seen.data, "%Vseen:%uz:%V:%V", &consumer->prefix,
+                    id->len, id, message_id);
     keys->seen.len = p - keys->seen.data;
+}
+
+
+static void
+ngx_workflow_args_fence(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task)
+{
+    ngx_workflow_args_str(args, &task->id);
+    ngx_workflow_args_str(args, &consumer->queue->worker);
+    ngx_workflow_args_str(args, &task->claim_text);
 }
 
 

@@ -2,7 +2,7 @@
  * The task's state machine: what is asked of the scripts, and what they
  * answer.  Worker's event loop only.
  *
- * States in Redis: queued, running, waiting; completed, failed, cancelled,
+ * States in Redis: queued, running, waiting (for an event); completed, failed, cancelled,
  * dead.
  */
 
@@ -19,10 +19,12 @@ typedef struct {
     ngx_str_t                 id;
     ngx_str_t                 session;      /* data NULL: none */
     ngx_str_t                 input;
-    ngx_uint_t                claim;        /* the fence */
+    ngx_str_t                 claim_text;   /* the number of the claim, which
+                                               fences what this worker does */
     ngx_uint_t                attempt;
-    ngx_uint_t                taken;        /* events taken from Redis */
+    ngx_uint_t                taken;        /* of its events in Redis */
     ngx_uint_t                index;        /* of the next streamed event */
+    ngx_uint_t                streamed;     /* published by others before */
 } ngx_workflow_task_t;
 
 
@@ -90,7 +92,27 @@ ngx_workflow_call_t *ngx_workflow_task_status(
  * NULL for the handler. */
 ngx_workflow_call_t *ngx_workflow_task_claim(
     ngx_workflow_consumer_t *consumer, ngx_uint_t count, ngx_uint_t again,
+    ngx_msec_t lease, ngx_uint_t attempts, ngx_workflow_call_pt handler,
+    void *data);
+
+/* The tasks are told one by one by ngx_workflow_task_renew_add(). */
+void ngx_workflow_task_renew_init(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_args_t *args, ngx_msec_t lease);
+void ngx_workflow_task_renew_add(ngx_workflow_args_t *args,
+    ngx_workflow_task_t *task);
+
+/* The workers of this machine that Redis knows of a service. */
+ngx_workflow_call_t *ngx_workflow_task_workers(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_call_pt handler,
+    void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_reap(
+    ngx_workflow_consumer_t *consumer, ngx_str_t *worker,
     ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_cancel(
+    ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
 
 /* the events of a running task from the taken one on */
 ngx_workflow_call_t *ngx_workflow_task_events(
@@ -105,6 +127,17 @@ ngx_workflow_call_t *ngx_workflow_task_emit(
 ngx_workflow_call_t *ngx_workflow_task_park(
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
     ngx_str_t *saved, ngx_msec_t wait, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data);
+
+/* saved empty: the last one stays.  leave: another worker is to go on. */
+ngx_workflow_call_t *ngx_workflow_task_checkpoint(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_str_t *saved, ngx_uint_t leave, ngx_workflow_messages_t *messages,
+    ngx_workflow_call_pt handler, void *data);
+
+ngx_workflow_call_t *ngx_workflow_task_retry(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_str_t *error, ngx_msec_t delay, ngx_workflow_messages_t *messages,
     ngx_workflow_call_pt handler, void *data);
 
 ngx_workflow_call_t *ngx_workflow_task_finish(

@@ -53,17 +53,21 @@ ngx_workflow_compose_id(char *dst)
 }
 
 
-/* 0 .. n messages; elts and text are the caller's to free. */
+/*
+ * n messages; elts and text are the caller's to free.  Indexes that were
+ * published by an earlier attempt are not published again, so the last message
+ * of a task gets one that is free.
+ */
 
 ngx_int_t
 ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
     wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
-    ngx_uint_t n)
+    ngx_uint_t n, ngx_uint_t last)
 {
     char          id[WF_UUID_LEN];
     size_t        start;
     u_char       *p;
-    ngx_uint_t    i;
+    ngx_uint_t    i, index;
     wf_slice_t    data;
     wf_publish_t  publish;
 
@@ -94,7 +98,13 @@ ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
         data.data = output->data;
         data.len = output->len;
 
-        wf_publish_stream(text, &publish, data, task->index + i);
+        index = task->index + i;
+
+        if (last && i == n - 1) {
+            index = ngx_max(index, task->streamed);
+        }
+
+        wf_publish_stream(text, &publish, data, index);
 
         messages->elts[i].len = text->len - start;
 

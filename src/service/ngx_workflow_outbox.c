@@ -5,25 +5,43 @@
 #include "wf_publish.h"
 
 
-#define NGX_WORKFLOW_MAX_MESSAGES  512
+/* What one call publishes at most. */
+
+#define NGX_WORKFLOW_MAX_MESSAGES       512
+#define NGX_WORKFLOW_MAX_MESSAGES_SIZE  (1024 * 1024)
 
 
+static ngx_int_t ngx_workflow_outbox_save(ngx_workflow_run_t *run,
+    wf_buf_t *saved, ngx_uint_t n, ngx_uint_t taken);
+static ngx_int_t ngx_workflow_outbox_wrap(ngx_workflow_run_t *run,
+    wf_buf_t *saved, wf_buf_t *engine, ngx_uint_t n, ngx_uint_t taken);
+static ngx_uint_t ngx_workflow_outbox_may_retry(ngx_workflow_run_t *run);
+static ngx_int_t ngx_workflow_outbox_retry(ngx_workflow_run_t *run);
+static ngx_msec_t ngx_workflow_outbox_delay(ngx_workflow_service_t *service,
+    ngx_uint_t attempt);
+static const char *ngx_workflow_outbox_failed(ngx_workflow_run_t *run,
+    ngx_str_t *error);
+static ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
+static ngx_uint_t ngx_workflow_outbox_count(ngx_workflow_run_t *run,
+    wf_run_output_t **last);
 static ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text);
+    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
 static void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text,
     ngx_workflow_call_t *call);
-static ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
 static void ngx_workflow_emit_handler(ngx_workflow_call_t *call,
+    redisReply *reply);
+static void ngx_workflow_checkpoint_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_park_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_finish_handler(ngx_workflow_call_t *call,
     redisReply *reply);
-static void ngx_workflow_outbox_lost(ngx_workflow_run_t *run);
+static void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
+    redisReply *reply);
 
 
-/* Publish what the run has streamed, NGX_WORKFLOW_MAX_MESSAGES at a time. */
+/* Publish what the run has streamed; the rest follows with the answer. */
 
 ngx_int_t
 ngx_workflow_run_emit(ngx_workflow_run_t *run)
@@ -32,22 +50,20 @@ ngx_workflow_run_emit(ngx_workflow_run_t *run)
     ngx_workflow_call_t      *call;
     ngx_workflow_messages_t   messages;
 
-    while (run->output) {
-
-        if (ngx_workflow_outbox_compose(run, &messages, &text) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        call = ngx_workflow_task_emit(&run->service->consumer, &run->task,
-                                      &messages, ngx_workflow_emit_handler,
-                                      run);
-
-        ngx_workflow_outbox_sent(run, &messages, &text, call);
-
-        if (call == NULL) {
-            return NGX_ERROR;
-        }
+    if (ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK) {
+        return NGX_ERROR;
     }
+
+    call = ngx_workflow_task_emit(&run->service->consumer, &run->task,
+                                  &messages, ngx_workflow_emit_handler, run);
+
+    ngx_workflow_outbox_sent(run, &messages, &text, call);
+
+    if (call == NULL) {
+        return NGX_ERROR;
+    }
+
+    run->emitting = 1;
 
     return NGX_OK;
 }
@@ -63,32 +79,21 @@ ngx_workflow_run_park(ngx_workflow_run_t *run)
     ngx_workflow_messages_t   messages;
 
     if (ngx_workflow_outbox_drain(run) != NGX_OK
-        || ngx_workflow_outbox_compose(run, &messages, &text) != NGX_OK)
+        || ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    wf_buf_adds(&saved, "{\"index\":");
-    wf_buf_addu(&saved, messages.first + messages.n);
-    wf_buf_adds(&saved, ",\"spent\":");
-    wf_buf_addu(&saved, run->spent + (ngx_current_msec - run->started));
-    wf_buf_adds(&saved, ",\"run\":");
-
-    if (wf_run_save(run->engine, &saved) != 0) {
-        saved.failed = 1;
-    }
-
-    wf_buf_adds(&saved, "}");
-
     call = NULL;
 
-    if (!saved.failed) {
+    if (ngx_workflow_outbox_save(run, &saved, messages.n, 0) == NGX_OK) {
         state.data = (u_char *) saved.data;
         state.len = saved.len;
 
         call = ngx_workflow_task_park(&run->service->consumer, &run->task,
-                                      &state, 0, &messages,
-                                      ngx_workflow_park_handler, run);
+                                      &state, run->service->wait_timeout,
+                                      &messages, ngx_workflow_park_handler,
+                                      run);
     }
 
     wf_buf_free(&saved);
@@ -101,6 +106,208 @@ ngx_workflow_run_park(ngx_workflow_run_t *run)
     run->parking = 1;
 
     return NGX_OK;
+}
+
+
+/*
+ * Save the run while it goes on; or, when the worker leaves, for whoever goes
+ * on with it.
+ */
+
+ngx_int_t
+ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
+{
+    int                       rc;
+    wf_buf_t                  text = WF_BUF_INIT;
+    wf_buf_t                  saved = WF_BUF_INIT;
+    wf_buf_t                  engine = WF_BUF_INIT;
+    ngx_str_t                 state;
+    wf_run_output_t          *output;
+    ngx_workflow_call_t      *call;
+    ngx_workflow_messages_t   messages;
+
+    /* what is saved and what is published before it go together */
+
+    rc = wf_run_checkpoint(run->engine, &engine, &output);
+
+    ngx_workflow_run_add_output(run, output);
+
+    if (ngx_workflow_outbox_drain(run) != NGX_OK
+        || ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK)
+    {
+        wf_buf_free(&engine);
+        return NGX_ERROR;
+    }
+
+    ngx_str_null(&state);
+    call = NULL;
+
+    if (rc == 0
+        && ngx_workflow_outbox_wrap(run, &saved, &engine, messages.n,
+                                    run->task.taken)
+           == NGX_OK)
+    {
+        state.data = (u_char *) saved.data;
+        state.len = saved.len;
+
+        call = ngx_workflow_task_checkpoint(&run->service->consumer,
+                                            &run->task, &state, leave,
+                                            &messages,
+                                            ngx_workflow_checkpoint_handler,
+                                            run);
+    }
+
+    wf_buf_free(&engine);
+    wf_buf_free(&saved);
+    ngx_workflow_outbox_sent(run, &messages, &text, call);
+
+    if (call == NULL) {
+        return NGX_ERROR;
+    }
+
+    run->saving = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_workflow_outbox_save(ngx_workflow_run_t *run, wf_buf_t *saved,
+    ngx_uint_t n, ngx_uint_t taken)
+{
+    wf_buf_t   engine = WF_BUF_INIT;
+    ngx_int_t  rc;
+
+    rc = NGX_ERROR;
+
+    if (wf_run_save(run->engine, &engine) == 0) {
+        rc = ngx_workflow_outbox_wrap(run, saved, &engine, n, taken);
+    }
+
+    wf_buf_free(&engine);
+
+    return rc;
+}
+
+
+/* The engine's text, and beside it what is not the engine's. */
+
+static ngx_int_t
+ngx_workflow_outbox_wrap(ngx_workflow_run_t *run, wf_buf_t *saved,
+    wf_buf_t *engine, ngx_uint_t n, ngx_uint_t taken)
+{
+    wf_buf_adds(saved, "{\"index\": ");
+    wf_buf_addu(saved, run->task.index + n);
+    wf_buf_adds(saved, ", \"spent\": ");
+    wf_buf_addu(saved, run->spent + (ngx_current_msec - run->started));
+    wf_buf_adds(saved, ", \"taken\": ");
+    wf_buf_addu(saved, taken);
+    wf_buf_adds(saved, ", \"run\": ");
+    wf_buf_add(saved, engine->data, engine->len);
+    wf_buf_adds(saved, "}");
+
+    return saved->failed ? NGX_ERROR : NGX_OK;
+}
+
+
+/*
+ * The run has failed: whether its task gets another attempt.  The StopEvent
+ * that the run has put out is not the task's then.
+ */
+
+static ngx_uint_t
+ngx_workflow_outbox_may_retry(ngx_workflow_run_t *run)
+{
+    ngx_workflow_service_t  *service;
+
+    service = run->service;
+
+    return !service->raise_exceptions
+           && run->task.attempt < service->max_attempts
+           && !wf_run_error_final(run->engine);
+}
+
+
+static ngx_int_t
+ngx_workflow_outbox_retry(ngx_workflow_run_t *run)
+{
+    wf_buf_t                  text = WF_BUF_INIT;
+    ngx_str_t                 error;
+    ngx_msec_t                delay;
+    wf_slice_t                slice;
+    wf_run_output_t         **out;
+    ngx_workflow_call_t      *call;
+    ngx_workflow_service_t   *service;
+    ngx_workflow_messages_t   messages;
+
+    service = run->service;
+
+    for (out = &run->output; *out && (*out)->next; out = &(*out)->next) {
+        /* void */
+    }
+
+    if (*out && !run->unstopped) {
+        wf_run_output_free(*out);
+        *out = NULL;
+        run->last_output = out;
+        run->unstopped = 1;
+    }
+
+    if (ngx_workflow_outbox_drain(run) != NGX_OK
+        || ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    slice = wf_run_error(run->engine);
+    error.data = (u_char *) slice.data;
+    error.len = slice.len;
+
+    delay = ngx_workflow_outbox_delay(service, run->task.attempt);
+
+    call = ngx_workflow_task_retry(&service->consumer, &run->task, &error,
+                                   delay, &messages,
+                                   ngx_workflow_finish_handler, run);
+
+    ngx_workflow_outbox_sent(run, &messages, &text, call);
+
+    if (call == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, service->log, 0,
+                  "workflow_service \"%V\": task \"%V\" failed, attempt %ui of "
+                  "%ui, again in %Mms: %V", &service->name, &run->task.id,
+                  run->task.attempt, service->max_attempts, delay, &error);
+
+    /* a millisecond more, as Redis' clock begins when it is told */
+
+    ngx_workflow_service_due(service, delay + 1);
+
+    run->finishing = 1;
+
+    return NGX_OK;
+}
+
+
+/* Doubled with every attempt; half of it is chance, so that tasks that failed
+ * together do not come back together. */
+
+static ngx_msec_t
+ngx_workflow_outbox_delay(ngx_workflow_service_t *service, ngx_uint_t attempt)
+{
+    ngx_uint_t  i;
+    ngx_msec_t  delay;
+
+    delay = service->retry_delay;
+
+    for (i = 1; i < attempt && delay < service->retry_delay_max; i++) {
+        delay *= 2;
+    }
+
+    delay = ngx_min(delay, service->retry_delay_max);
+
+    return delay / 2 + (ngx_msec_t) ngx_random() % (delay / 2 + 1);
 }
 
 
@@ -119,8 +326,12 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 
     service = run->service;
 
+    if (state == WF_RUN_FAILED && ngx_workflow_outbox_may_retry(run)) {
+        return ngx_workflow_outbox_retry(run);
+    }
+
     if (ngx_workflow_outbox_drain(run) != NGX_OK
-        || ngx_workflow_outbox_compose(run, &messages, &text) != NGX_OK)
+        || ngx_workflow_outbox_compose(run, &messages, &text, 1) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -139,25 +350,24 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
         slice.data = plain.data;
         slice.len = plain.len;
 
-    } else {
-        name = state == WF_RUN_CANCELLED ? "cancelled" : "failed";
+    } else if (state == WF_RUN_CANCELLED) {
+        name = "cancelled";
 
+        slice = wf_slice("The task was cancelled.");
+        error.data = (u_char *) slice.data;
+        error.len = slice.len;
+
+    } else {
         slice = wf_run_error(run->engine);
         error.data = (u_char *) slice.data;
         error.len = slice.len;
 
-        if (state == WF_RUN_FAILED && service->raise_exceptions) {
-            name = "dead";
-
-            ngx_log_error(NGX_LOG_ERR, service->log, 0,
-                          "workflow_service \"%V\": task \"%V\" failed: %V",
-                          &service->name, &run->task.id, &error);
-        }
+        name = ngx_workflow_outbox_failed(run, &error);
     }
 
     /* with raise_exceptions an error is no result */
 
-    if (name[0] != 'd') {
+    if (state != WF_RUN_FAILED || !service->raise_exceptions) {
         ngx_workflow_compose_result(&completed, &run->task.id,
                                     &run->task.session, slice);
     }
@@ -188,44 +398,99 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 }
 
 
+/*
+ * What a task that failed for good is called: it is dead, and kept for
+ * inspection, if it has used up its attempts, or if its first error was to be
+ * raised.
+ */
+
+static const char *
+ngx_workflow_outbox_failed(ngx_workflow_run_t *run, ngx_str_t *error)
+{
+    ngx_workflow_service_t  *service;
+
+    service = run->service;
+
+    if (service->raise_exceptions) {
+        ngx_log_error(NGX_LOG_ERR, service->log, 0,
+                      "workflow_service \"%V\": task \"%V\" failed: %V",
+                      &service->name, &run->task.id, error);
+        return "dead";
+    }
+
+    if (!run->exhausted && wf_run_error_final(run->engine)) {
+        return "failed";
+    }
+
+    ngx_log_error(NGX_LOG_ERR, service->log, 0,
+                  "workflow_service \"%V\": task \"%V\" has used up its "
+                  "attempts: %V", &service->name, &run->task.id, error);
+
+    return "dead";
+}
+
+
 /* Leave no more than one call can take. */
 
 static ngx_int_t
 ngx_workflow_outbox_drain(ngx_workflow_run_t *run)
 {
+    wf_run_output_t  *last;
+
+    for ( ;; ) {
+
+        if (ngx_workflow_outbox_count(run, &last) == 0 || last->next == NULL) {
+            return NGX_OK;
+        }
+
+        if (ngx_workflow_run_emit(run) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+}
+
+
+/* How many events one call takes, and the last of them. */
+
+static ngx_uint_t
+ngx_workflow_outbox_count(ngx_workflow_run_t *run, wf_run_output_t **last)
+{
+    size_t            size;
     ngx_uint_t        n;
     wf_run_output_t  *out;
 
     n = 0;
+    size = 0;
 
     for (out = run->output; out; out = out->next) {
-        if (++n > NGX_WORKFLOW_MAX_MESSAGES) {
-            return ngx_workflow_run_emit(run);
+        size += out->len;
+
+        if (n == NGX_WORKFLOW_MAX_MESSAGES
+            || (n && size > NGX_WORKFLOW_MAX_MESSAGES_SIZE))
+        {
+            break;
         }
+
+        *last = out;
+        n++;
     }
 
-    return NGX_OK;
+    return n;
 }
 
 
 static ngx_int_t
 ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text)
+    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last)
 {
     ngx_int_t         rc;
     ngx_uint_t        n;
     wf_run_output_t  *out;
 
-    n = 0;
-
-    for (out = run->output; out && n < NGX_WORKFLOW_MAX_MESSAGES;
-         out = out->next)
-    {
-        n++;
-    }
+    n = ngx_workflow_outbox_count(run, &out);
 
     rc = ngx_workflow_compose_streams(messages, text, &run->task, run->output,
-                                      n);
+                                      n, last);
     if (rc != NGX_OK) {
         wf_buf_free(text);
     }
@@ -275,12 +540,36 @@ ngx_workflow_emit_handler(ngx_workflow_call_t *call, redisReply *reply)
     run = call->data;
 
     run->calls--;
+    run->emitting = 0;
 
-    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
-        ngx_workflow_outbox_lost(run);
-    }
-
+    ngx_workflow_outbox_fenced(run, reply);
     ngx_workflow_run_turn(run);
+}
+
+
+static void
+ngx_workflow_checkpoint_handler(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_workflow_run_t  *run;
+
+    run = call->data;
+
+    run->calls--;
+    run->saving = 0;
+
+    ngx_workflow_outbox_fenced(run, reply);
+    ngx_workflow_run_turn(run);
+}
+
+
+/* 0: another worker has the task. */
+
+static void
+ngx_workflow_outbox_fenced(ngx_workflow_run_t *run, redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
+        ngx_workflow_run_lose(run, "another worker has taken it over");
+    }
 }
 
 
@@ -298,7 +587,7 @@ ngx_workflow_park_handler(ngx_workflow_call_t *call, redisReply *reply)
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2
         || reply->element[0]->type != REDIS_REPLY_STRING)
     {
-        ngx_workflow_outbox_lost(run);
+        ngx_workflow_run_lose(run, "another worker has taken it over");
         ngx_workflow_run_turn(run);
         return;
     }
@@ -315,7 +604,7 @@ ngx_workflow_park_handler(ngx_workflow_call_t *call, redisReply *reply)
         run->parked = 1;
 
     } else {
-        ngx_workflow_outbox_lost(run);
+        ngx_workflow_run_lose(run, "another worker has taken it over");
     }
 
     ngx_workflow_run_turn(run);
@@ -336,30 +625,8 @@ ngx_workflow_finish_handler(ngx_workflow_call_t *call, redisReply *reply)
 
         ngx_workflow_service_outstanding(run->service, reply->element[1]);
 
-        if (reply->element[0]->type == REDIS_REPLY_INTEGER
-            && reply->element[0]->integer == 0)
-        {
-            ngx_workflow_outbox_lost(run);
-        }
+        ngx_workflow_outbox_fenced(run, reply->element[0]);
     }
 
     ngx_workflow_run_turn(run);
-}
-
-
-static void
-ngx_workflow_outbox_lost(ngx_workflow_run_t *run)
-{
-    if (run->lost) {
-        return;
-    }
-
-    run->lost = 1;
-
-    ngx_log_error(NGX_LOG_WARN, run->service->log, 0,
-                  "workflow_service \"%V\": task \"%V\" is not this worker's "
-                  "any more, what it still does is discarded",
-                  &run->service->name, &run->task.id);
-
-    wf_run_cancel(run->engine);
 }

@@ -13,7 +13,9 @@ typedef struct {
 
 
 static ngx_int_t ngx_workflow_run_begin(ngx_workflow_run_t *run,
-    ngx_str_t *saved);
+    ngx_str_t *saved, ngx_str_t *fate);
+static ngx_int_t ngx_workflow_run_end(ngx_workflow_run_t *run,
+    ngx_str_t *fate);
 static ngx_uint_t ngx_workflow_run_object(wf_slice_t text);
 static ngx_int_t ngx_workflow_run_engine(ngx_workflow_run_t *run);
 static int ngx_workflow_run_restore(ngx_workflow_run_t *run,
@@ -23,7 +25,10 @@ static void ngx_workflow_run_log(void *data, const char *step,
 static void ngx_workflow_run_threads(ngx_workflow_run_t *run);
 static void ngx_workflow_run_thread(void *data, ngx_log_t *log);
 static void ngx_workflow_run_returned(ngx_event_t *ev);
-static void ngx_workflow_run_output(ngx_workflow_run_t *run);
+static ngx_int_t ngx_workflow_run_go_on(ngx_workflow_run_t *run,
+    wf_run_state_t state);
+static void ngx_workflow_run_drop_output(ngx_workflow_run_t *run);
+static void ngx_workflow_run_unlink(ngx_workflow_run_t *run);
 static void ngx_workflow_run_set_timer(ngx_workflow_run_t *run);
 static void ngx_workflow_run_timer(ngx_event_t *ev);
 static void ngx_workflow_run_fetch(ngx_workflow_run_t *run);
@@ -34,13 +39,15 @@ static void ngx_workflow_run_free_slot(ngx_workflow_run_t *run);
 
 ngx_int_t
 ngx_workflow_run_create(ngx_workflow_service_t *service,
-    ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events)
+    ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events,
+    ngx_str_t *fate)
 {
     u_char              *p;
     ngx_workflow_run_t  *run;
 
     run = ngx_calloc(sizeof(ngx_workflow_run_t) + task->id.len
-                     + task->session.len + task->input.len, service->log);
+                     + task->session.len + task->claim_text.len
+                     + task->input.len, service->log);
     if (run == NULL) {
         return NGX_ERROR;
     }
@@ -57,18 +64,22 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
         p = ngx_cpymem(p, task->session.data, task->session.len);
     }
 
+    run->task.claim_text.data = p;
+    p = ngx_cpymem(p, task->claim_text.data, task->claim_text.len);
+
     run->task.input.data = p;
     ngx_memcpy(p, task->input.data, task->input.len);
 
     run->service = service;
     run->last_output = &run->output;
 
-    if (ngx_workflow_run_begin(run, saved) != NGX_OK) {
+    if (ngx_workflow_run_begin(run, saved, fate) != NGX_OK) {
         ngx_free(run);
         return NGX_ERROR;
     }
 
     run->started = ngx_current_msec;
+    run->leased = service->asked_at + service->lease;
 
     run->timer.handler = ngx_workflow_run_timer;
     run->timer.data = run;
@@ -83,7 +94,11 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_service_slot(service, 1);
     ngx_workflow_hold();
 
-    ngx_workflow_run_take_events(run, events, 0);
+    ngx_workflow_run_take_events(run, events, run->task.taken);
+
+    if (events->elements >= NGX_WORKFLOW_MAX_EVENTS) {
+        run->fetch = 1;
+    }
 
     ngx_workflow_run_turn(run);
 
@@ -92,13 +107,18 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
 
 
 static ngx_int_t
-ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved)
+ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
+    ngx_str_t *fate)
 {
     int         rc;
     wf_slice_t  input;
 
     if (ngx_workflow_run_engine(run) != NGX_OK) {
         return NGX_ERROR;
+    }
+
+    if (fate->len) {
+        return ngx_workflow_run_end(run, fate);
     }
 
     if (saved->len == 0) {
@@ -141,6 +161,30 @@ ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved)
 }
 
 
+/* The task was claimed to be ended. */
+
+static ngx_int_t
+ngx_workflow_run_end(ngx_workflow_run_t *run, ngx_str_t *fate)
+{
+    if (ngx_strncmp(fate->data, "cancelled", fate->len) == 0) {
+        wf_run_cancel(run->engine);
+
+    } else if (ngx_strncmp(fate->data, "expired", fate->len) == 0) {
+        wf_run_abort(run->engine, "The event that the task waits for has not "
+                     "come in time.");
+
+    } else {
+        run->exhausted = 1;
+        wf_run_abort(run->engine, "The worker that ran the task has died, at "
+                     "every attempt.");
+    }
+
+    run->task.index = run->task.streamed;
+
+    return NGX_OK;
+}
+
+
 /* What comes from Redis was checked when it went there, by us or by whoever
  * else writes to it. */
 
@@ -166,6 +210,7 @@ ngx_workflow_run_engine(ngx_workflow_run_t *run)
     options.session_id.data = (char *) run->task.session.data;
     options.session_id.len = run->task.session.len;
     options.attempt = run->task.attempt;
+    options.checkpoint_ms = run->service->checkpoint;
     options.wake = ngx_workflow_wake;
     options.log = ngx_workflow_run_log;
     options.data = run;
@@ -183,7 +228,7 @@ static int
 ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
 {
     int              rc;
-    ngx_int_t        index, spent;
+    ngx_int_t        index, spent, taken;
     wf_slice_t       text, value;
     wf_json_error_t  error;
 
@@ -210,11 +255,18 @@ ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
 
     spent = ngx_atoi((u_char *) value.data, value.len);
 
-    if (spent == NGX_ERROR || !wf_json_get(text, "run", &value)) {
+    if (spent == NGX_ERROR || !wf_json_get(text, "taken", &value)) {
+        return -1;
+    }
+
+    taken = ngx_atoi((u_char *) value.data, value.len);
+
+    if (taken == NGX_ERROR || !wf_json_get(text, "run", &value)) {
         return -1;
     }
 
     run->task.index = index;
+    run->task.taken = taken;
     run->spent = spent;
 
     return wf_run_restore(run->engine, value);
@@ -249,66 +301,95 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
         ngx_del_timer(&run->timer);
     }
 
-    /* the state first: when the run has ended, all its output is there */
+    run->again = 0;
 
     state = wf_run_state(run->engine);
 
-    ngx_workflow_run_output(run);
+    /* a run that goes on keeps what it puts out until the last of it is
+     * published, and waits when it is too much */
 
-    rc = NGX_OK;
+    if (state >= WF_RUN_WAITING || !run->emitting) {
+        ngx_workflow_run_add_output(run, wf_run_take_output(run->engine));
 
-    switch (state) {
+        if (state < WF_RUN_WAITING) {
 
-    case WF_RUN_BUSY:
-    case WF_RUN_DELAYED:
-        rc = ngx_workflow_run_emit(run);
-        ngx_workflow_run_threads(run);
-        ngx_workflow_run_fetch(run);
-        break;
+            /* when it has come to rest meanwhile, all its output is there */
 
-    case WF_RUN_WAITING:
-        ngx_workflow_run_threads(run);
+            state = wf_run_state(run->engine);
 
-        if (run->parked || run->lost) {
-            break;
-        }
-
-        ngx_workflow_run_fetch(run);
-
-        if (run->threads == 0 && !run->fetching && !run->parking) {
-            rc = ngx_workflow_run_park(run);
-        }
-
-        break;
-
-    case WF_RUN_COMPLETED:
-    case WF_RUN_FAILED:
-    case WF_RUN_CANCELLED:
-
-        if (!run->finishing && !run->lost) {
-            rc = ngx_workflow_run_finish(run, state);
-        }
-
-        break;
-    }
-
-    run->again = (rc != NGX_OK);
-
-    if (state >= WF_RUN_COMPLETED || run->parked || run->lost) {
-
-        if (run->threads == 0) {
-            ngx_workflow_run_free_slot(run);
-
-            if (run->calls == 0
-                && (run->finished || run->parked || run->lost))
-            {
-                ngx_workflow_run_destroy(run);
-                return;
+            if (state >= WF_RUN_WAITING) {
+                ngx_workflow_run_add_output(run,
+                                            wf_run_take_output(run->engine));
             }
         }
     }
 
+    rc = NGX_OK;
+
+    if (run->lost) {
+        ngx_workflow_run_drop_output(run);
+
+    } else if (state >= WF_RUN_COMPLETED) {
+
+        if (!run->finishing) {
+            rc = ngx_workflow_run_finish(run, state);
+        }
+
+    } else {
+        rc = ngx_workflow_run_go_on(run, state);
+    }
+
+    if (rc != NGX_OK) {
+        run->again = 1;
+    }
+
+    if (run->threads == 0
+        && (state >= WF_RUN_COMPLETED || run->parked || run->lost))
+    {
+        ngx_workflow_run_free_slot(run);
+
+        if (run->calls == 0 && (run->finished || run->parked || run->lost)) {
+            ngx_workflow_run_destroy(run);
+            return;
+        }
+    }
+
     ngx_workflow_run_set_timer(run);
+}
+
+
+static ngx_int_t
+ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
+{
+    ngx_int_t  rc;
+
+    rc = NGX_OK;
+
+    if (state != WF_RUN_WAITING) {
+
+        if (run->emitting) {
+            /* the answer is waited for */
+
+        } else if (!run->saving && wf_run_save_due(run->engine)) {
+            rc = ngx_workflow_run_checkpoint(run, 0);
+
+        } else if (run->output) {
+            rc = ngx_workflow_run_emit(run);
+        }
+    }
+
+    ngx_workflow_run_threads(run);
+    ngx_workflow_run_fetch(run);
+
+    /* what it has put out goes with it: see run_turn() */
+
+    if (state == WF_RUN_WAITING && run->threads == 0 && run->owed == 0
+        && !run->fetching && !run->parking && !run->parked)
+    {
+        rc = ngx_workflow_run_park(run);
+    }
+
+    return rc;
 }
 
 
@@ -325,8 +406,6 @@ ngx_workflow_run_free_slot(ngx_workflow_run_t *run)
 void
 ngx_workflow_run_destroy(ngx_workflow_run_t *run)
 {
-    wf_run_output_t  *out;
-
     ngx_workflow_run_free_slot(run);
     ngx_workflow_wake_cancel(run);
 
@@ -334,13 +413,8 @@ ngx_workflow_run_destroy(ngx_workflow_run_t *run)
         ngx_del_timer(&run->timer);
     }
 
-    while (run->output) {
-        out = run->output;
-        run->output = out->next;
-        wf_run_output_free(out);
-    }
-
-    ngx_rbtree_delete(&run->service->runs, &run->node.node);
+    ngx_workflow_run_drop_output(run);
+    ngx_workflow_run_unlink(run);
 
     wf_run_free(run->engine);
     ngx_free(run);
@@ -455,15 +529,88 @@ ngx_workflow_run_fetched(ngx_workflow_call_t *call, redisReply *reply)
 }
 
 
+void
+ngx_workflow_run_add_output(ngx_workflow_run_t *run, wf_run_output_t *output)
+{
+    *run->last_output = output;
+
+    for ( /* void */ ; output; output = output->next) {
+        run->last_output = &output->next;
+    }
+}
+
+
 static void
-ngx_workflow_run_output(ngx_workflow_run_t *run)
+ngx_workflow_run_drop_output(ngx_workflow_run_t *run)
 {
     wf_run_output_t  *out;
 
-    *run->last_output = wf_run_take_output(run->engine);
+    while (run->output) {
+        out = run->output;
+        run->output = out->next;
+        wf_run_output_free(out);
+    }
 
-    for (out = *run->last_output; out; out = out->next) {
-        run->last_output = &out->next;
+    run->last_output = &run->output;
+}
+
+
+void
+ngx_workflow_run_lose(ngx_workflow_run_t *run, const char *why)
+{
+    if (run->lost) {
+        return;
+    }
+
+    run->lost = 1;
+
+    ngx_log_error(NGX_LOG_WARN, run->service->log, 0,
+                  "workflow_service \"%V\": task \"%V\" is not this worker's "
+                  "any more, %s; what it still does is discarded",
+                  &run->service->name, &run->task.id, why);
+
+    ngx_workflow_run_unlink(run);
+
+    wf_run_cancel(run->engine);
+}
+
+
+void
+ngx_workflow_run_cancel(ngx_workflow_run_t *run)
+{
+    wf_run_cancel(run->engine);
+    ngx_workflow_run_turn(run);
+}
+
+
+void
+ngx_workflow_run_hand_back(ngx_workflow_run_t *run)
+{
+    if (run->lost || run->parked || run->finishing
+        || wf_run_state(run->engine) >= WF_RUN_COMPLETED)
+    {
+        return;
+    }
+
+    if (ngx_workflow_run_checkpoint(run, 1) == NGX_OK) {
+        ngx_workflow_run_lose(run, "the worker leaves");
+
+    } else {
+        run->again = 1;
+    }
+
+    ngx_workflow_run_turn(run);
+}
+
+
+/* Another run of this worker may have the task from now on. */
+
+static void
+ngx_workflow_run_unlink(ngx_workflow_run_t *run)
+{
+    if (!run->unlinked) {
+        run->unlinked = 1;
+        ngx_rbtree_delete(&run->service->runs, &run->node.node);
     }
 }
 
@@ -502,6 +649,7 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         run->owed--;
         run->threads++;
+        run->service->threads++;
     }
 }
 
@@ -511,7 +659,11 @@ ngx_workflow_run_thread(void *data, ngx_log_t *log)
 {
     ngx_workflow_thread_t  *thread = data;
 
-    wf_run_work(thread->run->engine);
+    /* what was queued when nginx was told to terminate is left to others */
+
+    if (!ngx_terminate) {
+        wf_run_work(thread->run->engine);
+    }
 }
 
 
@@ -527,6 +679,7 @@ ngx_workflow_run_returned(ngx_event_t *ev)
     ngx_free(thread);
 
     run->threads--;
+    run->service->threads--;
 
     ngx_workflow_run_turn(run);
 }

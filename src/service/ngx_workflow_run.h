@@ -12,6 +12,9 @@
 #include "wf_run.h"
 
 
+#define NGX_WORKFLOW_MAX_EVENTS  64        /* with a claim: see claim.lua */
+
+
 typedef struct ngx_workflow_run_s  ngx_workflow_run_t;
 
 struct ngx_workflow_run_s {
@@ -22,6 +25,7 @@ struct ngx_workflow_run_s {
 
     ngx_event_t                timer;
     ngx_msec_t                 started;
+    ngx_msec_t                 leased;       /* until then it is ours */
     ngx_msec_t                 spent;        /* before it was parked */
 
     ngx_workflow_run_t        *next;         /* woken runs */
@@ -35,20 +39,27 @@ struct ngx_workflow_run_s {
 
     unsigned                   fetching:1;   /* events are being fetched */
     unsigned                   fetch:1;      /* there are more to fetch */
+    unsigned                   emitting:1;   /* events are being published */
+    unsigned                   saving:1;     /* a checkpoint is under way */
     unsigned                   parking:1;
     unsigned                   parked:1;
     unsigned                   finishing:1;
     unsigned                   finished:1;
     unsigned                   lost:1;       /* the task is not ours any more */
+    unsigned                   unlinked:1;   /* not in service->runs */
     unsigned                   slot:1;
+    unsigned                   exhausted:1;  /* was claimed to be ended: its
+                                                workers have died too often */
+    unsigned                   unstopped:1;  /* the StopEvent was taken back */
     unsigned                   again:1;      /* something failed for want of
                                                 memory: try again */
 };
 
 
-/* Start or continue a task.  NGX_DECLINED: this worker runs it already. */
+/* Start or continue a task, or end it as its fate says. */
 ngx_int_t ngx_workflow_run_create(ngx_workflow_service_t *service,
-    ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events);
+    ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events,
+    ngx_str_t *fate);
 
 ngx_workflow_run_t *ngx_workflow_run_find(ngx_workflow_service_t *service,
     ngx_str_t *task_id);
@@ -59,6 +70,19 @@ void ngx_workflow_run_take_events(ngx_workflow_run_t *run, redisReply *reply,
 
 /* Its task has new events. */
 void ngx_workflow_run_notify(ngx_workflow_run_t *run);
+
+/* Its task is not this worker's any more: what it still does is discarded. */
+void ngx_workflow_run_lose(ngx_workflow_run_t *run, const char *why);
+
+/* Its task was cancelled. */
+void ngx_workflow_run_cancel(ngx_workflow_run_t *run);
+
+/* The worker leaves: another one is to go on with the task. */
+void ngx_workflow_run_hand_back(ngx_workflow_run_t *run);
+
+/* Append to what is to be sent. */
+void ngx_workflow_run_add_output(ngx_workflow_run_t *run,
+    wf_run_output_t *output);
 
 /* Look at the run: threads, output, timers, its end. */
 void ngx_workflow_run_turn(ngx_workflow_run_t *run);
@@ -76,6 +100,8 @@ void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 /* ngx_workflow_outbox.c */
 ngx_int_t ngx_workflow_run_emit(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_run_park(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_run_checkpoint(ngx_workflow_run_t *run,
+    ngx_uint_t leave);
 ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
     wf_run_state_t state);
 
@@ -83,7 +109,7 @@ ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
 void ngx_workflow_compose_id(char *dst);
 ngx_int_t ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
     wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
-    ngx_uint_t n);
+    ngx_uint_t n, ngx_uint_t last);
 void ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
     ngx_str_t *session, wf_slice_t result);
 

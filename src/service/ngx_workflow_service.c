@@ -1,4 +1,5 @@
 #include "ngx_workflow_run.h"
+#include "ngx_workflow_worker.h"
 
 
 #define NGX_WORKFLOW_MAX_CLAIM  256
@@ -7,7 +8,7 @@
 static void ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
-    ngx_str_t *task_id);
+    ngx_str_t *task_id, ngx_uint_t cancel);
 static void ngx_workflow_service_poll(ngx_event_t *ev);
 static void ngx_workflow_service_claim(ngx_event_t *ev);
 static void ngx_workflow_service_claimed(ngx_workflow_call_t *call,
@@ -75,6 +76,7 @@ ngx_workflow_service_start(ngx_workflow_service_t *service)
     if (service->running) {
         ngx_add_timer(&service->poll, service->step_interval);
         ngx_workflow_bell_hungry(&service->consumer, 1);
+        ngx_workflow_lease_start(service);
     }
 }
 
@@ -82,28 +84,42 @@ ngx_workflow_service_start(ngx_workflow_service_t *service)
 void
 ngx_workflow_service_leave(ngx_workflow_service_t *service)
 {
+    if (service->leaving || service->graph == NULL) {
+        return;
+    }
+
     service->leaving = 1;
 
     if (service->poll.timer_set) {
         ngx_del_timer(&service->poll);
     }
+
+    ngx_workflow_lease_leave(service);
 }
 
 
-void
+ngx_int_t
 ngx_workflow_service_close(ngx_workflow_service_t *service)
 {
     ngx_rbtree_node_t  *root;
 
     if (service->graph == NULL) {
-        return;
+        return NGX_OK;
+    }
+
+    ngx_workflow_lease_stop(service);
+
+    /* nginx gives up waiting for a thread pool whose queue is full */
+
+    if (service->threads) {
+        return NGX_BUSY;
     }
 
     for ( ;; ) {
         root = service->runs.root;
 
         if (root == &service->sentinel) {
-            return;
+            return NGX_OK;
         }
 
         ngx_workflow_run_destroy((ngx_workflow_run_t *) root);
@@ -124,6 +140,21 @@ ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
         /* what this turn of the event loop gives back is claimed at once */
 
         ngx_post_event(&service->claim, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_workflow_service_due(ngx_workflow_service_t *service, ngx_msec_t delay)
+{
+    /* whoever polls first after that time claims it; so that one does in time,
+     * this worker's next poll is brought forward */
+
+    if (service->poll.timer_set
+        && (ngx_msec_int_t) (service->poll.timer.key - ngx_current_msec - delay)
+           > 0)
+    {
+        ngx_add_timer(&service->poll, delay);
     }
 }
 
@@ -156,6 +187,7 @@ ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer)
 
     service = consumer->data;
     service->more = 1;
+    service->rung = 1;
 
     ngx_post_event(&service->claim, &ngx_posted_events);
 }
@@ -163,13 +195,20 @@ ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer)
 
 static void
 ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
-    ngx_str_t *task_id)
+    ngx_str_t *task_id, ngx_uint_t cancel)
 {
     ngx_workflow_run_t  *run;
 
     run = ngx_workflow_run_find(consumer->data, task_id);
 
-    if (run) {
+    if (run == NULL) {
+        return;
+    }
+
+    if (cancel) {
+        ngx_workflow_run_cancel(run);
+
+    } else {
         ngx_workflow_run_notify(run);
     }
 }
@@ -183,6 +222,14 @@ ngx_workflow_service_poll(ngx_event_t *ev)
     service = ev->data;
 
     if (service->leaving) {
+        return;
+    }
+
+    if (ngx_exiting) {
+
+        /* the connection that should have told was not there */
+
+        ngx_workflow_worker_leave();
         return;
     }
 
@@ -209,11 +256,16 @@ ngx_workflow_service_claim(ngx_event_t *ev)
         return;
     }
 
-    n = service->max_concurrent_tasks
-        - (service->recover ? 0 : service->slots);
-    n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
+    /* what this worker has claimed before is asked for whole */
+
+    n = service->max_concurrent_tasks;
+
+    if (!service->recover) {
+        n = ngx_min(n - service->slots, NGX_WORKFLOW_MAX_CLAIM);
+    }
 
     if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
+                                service->lease, service->max_attempts,
                                 ngx_workflow_service_claimed, service)
         == NULL)
     {
@@ -222,7 +274,8 @@ ngx_workflow_service_claim(ngx_event_t *ev)
     }
 
     service->claiming = 1;
-    service->asked = n;
+    service->rung = 0;
+    service->asked_at = ngx_current_msec;
 }
 
 
@@ -236,25 +289,22 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
     service->claiming = 0;
 
-    if (reply == NULL) {
-
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements < 2)
+    {
         /* Redis may have given tasks to this worker all the same */
 
         service->recover = 1;
         return;
     }
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
-        return;
-    }
-
     ngx_workflow_service_outstanding(service, reply->element[0]);
 
-    service->more = service->recover
-                    || reply->elements - 1 >= service->asked;
+    service->more = service->recover || service->rung
+                    || reply->element[1]->integer;
     service->recover = 0;
 
-    for (i = 1; i < reply->elements; i++) {
+    for (i = 2; i < reply->elements; i++) {
         ngx_workflow_service_run(service, reply->element[i]);
     }
 
@@ -267,21 +317,25 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 static void
 ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 {
-    ngx_str_t             saved;
+    ngx_str_t             saved, fate;
     redisReply          **e;
+    ngx_workflow_run_t   *run;
     ngx_workflow_task_t   task;
 
     ngx_memzero(&task, sizeof(ngx_workflow_task_t));
 
     e = claim->element;
 
-    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 7
+    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 9
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
-        || e[1]->type != REDIS_REPLY_INTEGER
+        || task.id.len > NGX_WORKFLOW_MAX_ID
+        || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
         || e[2]->type != REDIS_REPLY_INTEGER
         || ngx_workflow_reply_str(e[4], &task.input) != NGX_OK
         || ngx_workflow_reply_str(e[5], &saved) != NGX_OK
-        || e[6]->type != REDIS_REPLY_ARRAY)
+        || e[6]->type != REDIS_REPLY_ARRAY
+        || ngx_workflow_reply_str(e[7], &fate) != NGX_OK
+        || e[8]->type != REDIS_REPLY_INTEGER)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": an entry of \"%V\" is not "
@@ -289,17 +343,34 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         return;
     }
 
-    (void) ngx_workflow_reply_str(e[3], &task.session);
-
-    task.claim = e[1]->integer;
-    task.attempt = e[2]->integer;
-
-    if (ngx_workflow_run_find(service, &task.id)) {
-        return;
+    if (e[3]->len <= NGX_WORKFLOW_MAX_ID) {
+        (void) ngx_workflow_reply_str(e[3], &task.session);
     }
 
-    if (ngx_workflow_run_create(service, &task, &saved, e[6]) != NGX_OK) {
+    task.attempt = e[2]->integer;
+    task.streamed = e[8]->integer;
 
+    run = ngx_workflow_run_find(service, &task.id);
+
+    if (run) {
+
+        if (run->task.claim_text.len == task.claim_text.len
+            && ngx_memcmp(run->task.claim_text.data, task.claim_text.data,
+                          task.claim_text.len)
+               == 0)
+        {
+            return;
+        }
+
+        /* this worker was away for longer than its lease */
+
+        ngx_workflow_run_lose(run, "its lease had ended");
+        ngx_workflow_run_turn(run);
+    }
+
+    if (ngx_workflow_run_create(service, &task, &saved, e[6], &fate)
+        != NGX_OK)
+    {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": no memory to run task \"%V\", "
                       "trying again", &service->name, &task.id);

@@ -37,6 +37,13 @@ typedef struct {
     ngx_uint_t                 max_events;
     ngx_uint_t                 max_queued;
     size_t                     max_message_size;
+    ngx_msec_t                 lease;
+    ngx_uint_t                 max_attempts;
+    ngx_msec_t                 retry_delay;
+    ngx_msec_t                 retry_delay_max;
+    ngx_msec_t                 wait_timeout;
+    ngx_msec_t                 checkpoint;
+    ngx_msec_t                 drain_timeout;
     u_char                    *file;             /* where it is declared */
     ngx_uint_t                 line;
 
@@ -55,12 +62,17 @@ typedef struct {
     ngx_rbtree_t               runs;             /* by task id */
     ngx_rbtree_node_t          sentinel;
     ngx_uint_t                 slots;            /* taken ones */
+    ngx_uint_t                 threads;          /* lent to runs */
     ngx_event_t                poll;
     ngx_event_t                claim;
-    ngx_uint_t                 asked;            /* of the claim under way */
+    ngx_msec_t                 asked_at;         /* of the claim under way */
+    ngx_event_t                lease_timer;
+    ngx_event_t                reap_timer;
+    ngx_event_t                drain_timer;
 
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
+    unsigned                   rung:1;           /* meanwhile */
     unsigned                   recover:1;        /* an answer was lost */
     unsigned                   leaving:1;
 } ngx_workflow_service_t;
@@ -74,11 +86,22 @@ void ngx_workflow_service_start(ngx_workflow_service_t *service);
 /* Claim no more. */
 void ngx_workflow_service_leave(ngx_workflow_service_t *service);
 
-/* At exit, when no thread works any more: forget what is not ended. */
-void ngx_workflow_service_close(ngx_workflow_service_t *service);
+/* At exit: forget what is not ended.  NGX_BUSY: threads still work on it, and
+ * nothing that they need may be freed. */
+ngx_int_t ngx_workflow_service_close(ngx_workflow_service_t *service);
+
+/* ngx_workflow_lease.c: keep the tasks that are run, take over those of workers
+ * that are gone. */
+void ngx_workflow_lease_start(ngx_workflow_service_t *service);
+void ngx_workflow_lease_leave(ngx_workflow_service_t *service);
+void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
+
+/* A task will be due so many milliseconds from now. */
+void ngx_workflow_service_due(ngx_workflow_service_t *service,
+    ngx_msec_t delay);
 
 /* Redis has told the number of outstanding tasks. */
 void ngx_workflow_service_outstanding(ngx_workflow_service_t *service,

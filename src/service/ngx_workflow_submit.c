@@ -8,9 +8,11 @@
 
 
 /* Messages of Pub/Sub come to every worker of every nginx: seconds for the
- * slowest of them. */
+ * slowest of them; fewer where a message is only known by what it says, as the
+ * same may be said again. */
 
-#define NGX_WORKFLOW_REMEMBER  3600
+#define NGX_WORKFLOW_REMEMBER       3600
+#define NGX_WORKFLOW_REMEMBER_TEXT  60
 
 
 /* A message of Pub/Sub under way; its strings stand behind it. */
@@ -52,7 +54,8 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     s.session.data = (u_char *) m->session_id.data;
     s.session.len = m->session_id.len;
     s.message_id = *message_id;
-    s.remember = NGX_WORKFLOW_REMEMBER;
+    s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
+                           : NGX_WORKFLOW_REMEMBER_TEXT;
 
     if (m->action == WF_ACTION_NEW_TASK) {
 
@@ -273,7 +276,8 @@ ngx_workflow_received_create(ngx_workflow_service_t *service, wf_message_t *m,
     received->s.message_id.len = message_id->len;
     ngx_memcpy(p, message_id->data, message_id->len);
 
-    received->s.remember = NGX_WORKFLOW_REMEMBER;
+    received->s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
+                                     : NGX_WORKFLOW_REMEMBER_TEXT;
 
     return received;
 }
@@ -387,7 +391,8 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
     ngx_workflow_compose_result(&result, &task.id, &task.session, text);
 
     if (!result.failed
-        && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1)
+        && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1,
+                                        0)
            == NGX_OK)
     {
         elts[0] = messages.elts[0];

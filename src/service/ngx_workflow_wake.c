@@ -8,11 +8,14 @@
 #include <sys/eventfd.h>
 
 
+static void ngx_workflow_wake_remove(ngx_workflow_run_t **list,
+    ngx_workflow_run_t *run);
 static void ngx_workflow_wake_handler(ngx_event_t *rev);
 
 
 static pthread_mutex_t      ngx_workflow_wake_mutex = PTHREAD_MUTEX_INITIALIZER;
 static ngx_workflow_run_t  *ngx_workflow_woken;
+static ngx_workflow_run_t  *ngx_workflow_waking;     /* being handled */
 static ngx_connection_t    *ngx_workflow_wake_connection;
 
 
@@ -106,19 +109,27 @@ ngx_workflow_wake(void *data)
 void
 ngx_workflow_wake_cancel(ngx_workflow_run_t *run)
 {
-    ngx_workflow_run_t  **r;
-
     (void) pthread_mutex_lock(&ngx_workflow_wake_mutex);
 
-    for (r = &ngx_workflow_woken; run->woken && *r; r = &(*r)->next) {
-        if (*r == run) {
-            *r = run->next;
-            run->woken = 0;
-            break;
-        }
+    if (run->woken) {
+        ngx_workflow_wake_remove(&ngx_workflow_woken, run);
+        ngx_workflow_wake_remove(&ngx_workflow_waking, run);
+        run->woken = 0;
     }
 
     (void) pthread_mutex_unlock(&ngx_workflow_wake_mutex);
+}
+
+
+static void
+ngx_workflow_wake_remove(ngx_workflow_run_t **list, ngx_workflow_run_t *run)
+{
+    for ( /* void */ ; *list; list = &(*list)->next) {
+        if (*list == run) {
+            *list = run->next;
+            return;
+        }
+    }
 }
 
 
@@ -136,16 +147,25 @@ ngx_workflow_wake_handler(ngx_event_t *rev)
                       "read() eventfd failed");
     }
 
+    /* what is woken from now on has its turn in the next turn of the loop */
+
+    (void) pthread_mutex_lock(&ngx_workflow_wake_mutex);
+
+    ngx_workflow_waking = ngx_workflow_woken;
+    ngx_workflow_woken = NULL;
+
+    (void) pthread_mutex_unlock(&ngx_workflow_wake_mutex);
+
     for ( ;; ) {
 
         /* one at a time: a run's turn may end it, or another one */
 
         (void) pthread_mutex_lock(&ngx_workflow_wake_mutex);
 
-        run = ngx_workflow_woken;
+        run = ngx_workflow_waking;
 
         if (run) {
-            ngx_workflow_woken = run->next;
+            ngx_workflow_waking = run->next;
             run->woken = 0;
         }
 

@@ -1,15 +1,27 @@
 #include "ngx_workflow_worker.h"
 #include "ngx_workflow_run.h"
 
+#include "wf_publish.h"
+
+
+#define NGX_WORKFLOW_HANDOVER           10000
+#define NGX_WORKFLOW_HANDOVER_INTERVAL  10
+
 
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
-    ngx_str_t *name);
-static void ngx_workflow_worker_leave(ngx_workflow_redis_t *redis);
+    ngx_str_t *machine, ngx_str_t *name);
+static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
+static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
+static void ngx_workflow_worker_handover(ngx_event_t *ev);
 
 
 static ngx_array_t  *ngx_workflow_plugins;
 static ngx_array_t  *ngx_workflow_queues;
 static ngx_array_t  *ngx_workflow_services;
+
+static ngx_shm_zone_t  *ngx_workflow_zone;
+static ngx_event_t      ngx_workflow_handover;
+static ngx_msec_t       ngx_workflow_leaving;
 
 
 ngx_int_t
@@ -17,14 +29,14 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
     ngx_array_t *queues, ngx_array_t *services)
 {
     wf_buf_t                  error = WF_BUF_INIT;
-    ngx_str_t                 name;
+    ngx_str_t                 machine, name;
     ngx_int_t                 rc;
     ngx_uint_t                i;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_plugin_t    *plugin;
     ngx_workflow_service_t  **service;
 
-    if (ngx_workflow_worker_name(cycle, &name) != NGX_OK
+    if (ngx_workflow_worker_name(cycle, &machine, &name) != NGX_OK
         || ngx_workflow_wake_open(cycle->log) != NGX_OK)
     {
         return NGX_ERROR;
@@ -57,11 +69,17 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 
     for (i = 0; i < queues->nelts; i++) {
         ngx_queue_init(&queue[i]->consumers);
+        queue[i]->machine = machine;
         queue[i]->worker = name;
-        queue[i]->blocking.leave = ngx_workflow_worker_leave;
+        queue[i]->blocking.leave = ngx_workflow_worker_idle;
+        queue[i]->commands.leave = ngx_workflow_worker_idle;
+        queue[i]->listening = ngx_workflow_worker_listening;
     }
 
     service = services->elts;
+
+    ngx_workflow_zone = service[0]->zone;
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_STARTING);
 
     for (i = 0; i < services->nelts; i++) {
 
@@ -93,14 +111,51 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 }
 
 
+static void
+ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
+{
+    ngx_uint_t              i;
+    ngx_workflow_queue_t  **q;
+
+    if (ngx_workflow_leaving) {
+        return;
+    }
+
+    q = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&q[i]->consumers) && !q[i]->listens) {
+            ngx_workflow_zone_worker(ngx_workflow_zone,
+                                     NGX_WORKFLOW_WORKER_STARTING);
+            return;
+        }
+    }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LISTENING);
+}
+
+
 /* nginx closes idle connections when it begins to shut down gracefully. */
 
 static void
-ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
+ngx_workflow_worker_idle(ngx_workflow_redis_t *redis)
+{
+    ngx_workflow_worker_leave();
+}
+
+
+void
+ngx_workflow_worker_leave(void)
 {
     ngx_uint_t                i;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_service_t  **service;
+
+    if (ngx_workflow_leaving) {
+        return;
+    }
+
+    ngx_workflow_leaving = ngx_max(ngx_current_msec, 1);
 
     service = ngx_workflow_services->elts;
 
@@ -115,13 +170,49 @@ ngx_workflow_worker_leave(ngx_workflow_redis_t *redis)
             ngx_workflow_queue_leave(queue[i]);
         }
     }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LEAVING);
+
+    ngx_workflow_handover.handler = ngx_workflow_worker_handover;
+    ngx_workflow_handover.data = &ngx_workflow_handover;
+    ngx_workflow_handover.log = ngx_cycle->log;
+
+    ngx_workflow_worker_handover(&ngx_workflow_handover);
+}
+
+
+/*
+ * Pub/Sub does not wait: this worker listens until one of those that were
+ * started in its place does.
+ */
+
+static void
+ngx_workflow_worker_handover(ngx_event_t *ev)
+{
+    ngx_uint_t              i;
+    ngx_workflow_queue_t  **queue;
+
+    if (ngx_workflow_zone_heir(ngx_workflow_zone) == NGX_AGAIN
+        && ngx_current_msec - ngx_workflow_leaving < NGX_WORKFLOW_HANDOVER)
+    {
+        ngx_add_timer(ev, NGX_WORKFLOW_HANDOVER_INTERVAL);
+        return;
+    }
+
+    queue = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&queue[i]->consumers)) {
+            ngx_workflow_queue_deaf(queue[i]);
+        }
+    }
 }
 
 
 void
 ngx_workflow_worker_close(void)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, busy;
     ngx_workflow_queue_t    **queue;
     ngx_workflow_plugin_t    *plugin;
     ngx_workflow_service_t  **service;
@@ -130,7 +221,13 @@ ngx_workflow_worker_close(void)
         return;
     }
 
-    ngx_workflow_worker_leave(NULL);
+    ngx_workflow_worker_leave();
+
+    if (ngx_workflow_handover.timer_set) {
+        ngx_del_timer(&ngx_workflow_handover);
+    }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
 
     queue = ngx_workflow_queues->elts;
 
@@ -142,8 +239,16 @@ ngx_workflow_worker_close(void)
 
     service = ngx_workflow_services->elts;
 
+    busy = 0;
+
     for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        ngx_workflow_service_close(service[i]);
+        if (ngx_workflow_service_close(service[i]) == NGX_BUSY) {
+            busy = 1;
+        }
+    }
+
+    if (busy) {
+        return;
     }
 
     plugin = ngx_workflow_plugins->elts;
@@ -156,25 +261,39 @@ ngx_workflow_worker_close(void)
 }
 
 
-/* Unique among all workers of all machines, for all time. */
+/*
+ * "<host>.<pid namespace>-<pid>-<random>": unique among all workers of all
+ * machines, for all time, and telling who can see whether the process lives.
+ */
 
 static ngx_int_t
-ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *name)
+ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *machine,
+    ngx_str_t *name)
 {
-    char     id[36];
-    u_char  *p;
+    char          id[WF_UUID_LEN];
+    u_char       *p;
+    struct stat   st;
+
+    if (stat("/proc/self/ns/pid", &st) == -1) {
+        st.st_ino = 0;
+    }
 
     name->data = ngx_pnalloc(cycle->pool, cycle->hostname.len
-                                          + sizeof("--12345678")
-                                          + NGX_INT64_LEN);
+                                          + sizeof(".---12345678")
+                                          + 2 * NGX_INT64_LEN);
     if (name->data == NULL) {
         return NGX_ERROR;
     }
 
     ngx_workflow_compose_id(id);
 
-    p = ngx_sprintf(name->data, "%V-%P-%*s", &cycle->hostname, ngx_pid,
-                    (size_t) 8, id);
+    p = ngx_sprintf(name->data, "%V.%uL-", &cycle->hostname,
+                    (uint64_t) st.st_ino);
+
+    machine->data = name->data;
+    machine->len = p - name->data;
+
+    p = ngx_sprintf(p, "%P-%*s", ngx_pid, (size_t) 8, id);
     name->len = p - name->data;
 
     return NGX_OK;

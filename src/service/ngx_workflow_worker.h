@@ -13,6 +13,9 @@
 ngx_int_t ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
     ngx_array_t *queues, ngx_array_t *services);
 
+/* Claim no more and listen no more: nginx shuts down gracefully. */
+void ngx_workflow_worker_leave(void);
+
 /* At exit. */
 void ngx_workflow_worker_close(void);
 

@@ -10,15 +10,23 @@ struct ngx_workflow_counter_s {
     u_char                   name[1];
 };
 
+/* Written by its own process only; one that was killed leaves it behind. */
+
+typedef struct {
+    ngx_atomic_t             pid;
+    ngx_atomic_t             state;
+} ngx_workflow_worker_t;
+
 typedef struct {
     ngx_workflow_counter_t  *counters;
+    ngx_workflow_worker_t    workers[NGX_MAX_PROCESSES];
 } ngx_workflow_zone_t;
 
 
 size_t
 ngx_workflow_zone_size(ngx_uint_t n)
 {
-    return 8 * ngx_pagesize + n * 256;
+    return 8 * ngx_pagesize + 2 * sizeof(ngx_workflow_zone_t) + n * 256;
 }
 
 
@@ -56,6 +64,61 @@ ngx_workflow_zone_counter(ngx_shm_zone_t *zone, ngx_str_t *name)
     shared->counters = counter;
 
     return &counter->outstanding;
+}
+
+
+void
+ngx_workflow_zone_worker(ngx_shm_zone_t *zone,
+    ngx_workflow_worker_state_e state)
+{
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *shared;
+    ngx_workflow_worker_t  *worker;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    shared = pool->data;
+    worker = &shared->workers[ngx_process_slot];
+
+    worker->state = state;
+    ngx_memory_barrier();
+    worker->pid = ngx_pid;
+}
+
+
+ngx_int_t
+ngx_workflow_zone_heir(ngx_shm_zone_t *zone)
+{
+    ngx_int_t               rc;
+    ngx_pid_t               pid;
+    ngx_uint_t              i;
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *shared;
+    ngx_workflow_worker_t  *worker;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    shared = pool->data;
+    rc = NGX_DECLINED;
+
+    for (i = 0; i < NGX_MAX_PROCESSES; i++) {
+        worker = &shared->workers[i];
+        pid = (ngx_pid_t) worker->pid;
+
+        if (pid == 0 || pid == ngx_pid
+            || (worker->state != NGX_WORKFLOW_WORKER_STARTING
+                && worker->state != NGX_WORKFLOW_WORKER_LISTENING)
+            || (kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH))
+        {
+            continue;
+        }
+
+        if (worker->state == NGX_WORKFLOW_WORKER_LISTENING) {
+            return NGX_OK;
+        }
+
+        rc = NGX_AGAIN;
+    }
+
+    return rc;
 }
 
 

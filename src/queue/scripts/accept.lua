@@ -1,25 +1,27 @@
 -- Take a new task into the queue.
 --
--- KEYS  stream, task, events, bell, waiting, seen
+-- KEYS  stream, task, events, bell, timers, seen
 -- ARGV  task_id, session_id ("" none), input, limit of the stream (0 none),
 --       seconds to remember the message (0: it has no id of its own)
 -- returns {"accepted" | "known" | "conflict" | "full", outstanding tasks}
 --
 -- A known task is not queued again; "conflict" if it had another input.
 
-local stream, task, events, bell, waiting, seen = unpack(KEYS)
+local stream, task, events, bell, timers, seen = unpack(KEYS)
 local id, session, input = ARGV[1], ARGV[2], ARGV[3]
 local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function outstanding()
-    return redis.call('XLEN', stream) + redis.call('ZCARD', waiting)
+    return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 end
 
 local digest = redis.sha1hex(input)
 local known = redis.call('HGET', task, 'digest')
 
 if known then
-    return {known == digest and 'known' or 'conflict', outstanding()}
+    -- a task that was refused has no digest
+    return {(known == digest or known == '') and 'known' or 'conflict',
+            outstanding()}
 end
 
 if remember > 0 and redis.call('EXISTS', seen) == 1 then

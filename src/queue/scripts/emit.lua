@@ -18,6 +18,16 @@ end
 
 local streamed = tonumber(known[4])
 
+if index > streamed and #ARGV >= 5 then
+    return redis.error_reply('GAP events before these have not come yet')
+end
+
+-- A first write that Redis allows when it is out of memory allows those behind
+-- it; and nothing is published before something was written, so that a refusal
+-- leaves nothing half done.
+
+redis.call('PERSIST', task)
+
 for i = 5, #ARGV do
     if index == streamed then
         redis.call('PUBLISH', channel, ARGV[i])

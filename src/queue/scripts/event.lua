@@ -1,13 +1,13 @@
 -- Take an event for a task; wake the task if it waits.
 --
--- KEYS  stream, task, events, bell, waiting, seen
+-- KEYS  stream, task, events, bell, timers, seen
 -- ARGV  task_id, event, seconds to remember the message (0: it has no id),
 --       seconds to keep events of a task that is not known yet (0: refuse
 --       them), most events kept, channel of workers ("<namespace>:worker:"),
 --       service
 -- returns "accepted" | "kept" | "known" | "unknown" | "ended" | "full"
 
-local stream, task, events, bell, waiting, seen = unpack(KEYS)
+local stream, task, events, bell, timers, seen = unpack(KEYS)
 local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local keep, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local channel, service = ARGV[6], ARGV[7]
@@ -44,18 +44,18 @@ if not state then
 end
 
 if state == 'running' then
-    redis.call('PUBLISH', channel .. known[2], service .. ' ' .. id)
+    redis.call('PUBLISH', channel .. known[2], 'event ' .. service .. ' ' .. id)
 
 elseif state == 'waiting' then
-    local parked = redis.call('HMGET', task, 'input', 'saved')
     local entry = redis.call('XADD', stream, '*', 'task', id,
-                             'input', parked[1], 'saved', parked[2])
+                             'input', redis.call('HGET', task, 'input'))
     local time = redis.call('TIME')
 
-    redis.call('HDEL', task, 'input', 'saved')
-    redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'updated',
-               time[1] .. string.format('%03d', math.floor(time[2] / 1000)))
-    redis.call('ZREM', waiting, id)
+    redis.call('HDEL', task, 'input')
+    redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'resume', 1,
+               'updated', time[1] .. string.format('%03d',
+                                                   math.floor(time[2] / 1000)))
+    redis.call('ZREM', timers, id)
 
     if redis.call('LLEN', bell) == 0 then
         redis.call('RPUSH', bell, 1)

@@ -1,7 +1,7 @@
 -- End a running task: its last streamed events, its result, its removal from
 -- the queue and completed_task, all at once and only once.
 --
--- KEYS  stream, task, events, waiting, dead
+-- KEYS  stream, task, events, timers, leases, dead
 -- ARGV  task_id, worker, claim,
 --       state ("completed" | "failed" | "cancelled" | "dead"),
 --       result (JSON, "" none), error ("" none), seconds to keep the result,
@@ -12,14 +12,14 @@
 --
 -- A dead task's input and error go to the dead-letter stream.
 
-local stream, task, events, waiting, dead = unpack(KEYS)
+local stream, task, events, timers, leases, dead = unpack(KEYS)
 local id, worker, claim, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local result, failure, keep = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local channel, completed, input = ARGV[8], ARGV[9], ARGV[10]
 local index = tonumber(ARGV[11])
 
 local function outstanding()
-    return redis.call('XLEN', stream) + redis.call('ZCARD', waiting)
+    return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 end
 
 local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed',
@@ -38,8 +38,19 @@ local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 local streamed = tonumber(known[4])
 
+if index > streamed and #ARGV >= 12 then
+    return redis.error_reply('GAP events before these have not come yet')
+end
+
+-- A first write that Redis allows when it is out of memory allows those behind
+-- it; and nothing is published before something was written, so that a refusal
+-- leaves nothing half done.
+
+redis.call('ZREM', leases, id)
+
 for i = 12, #ARGV do
-    if index == streamed then
+    -- the last one, a StopEvent, has the first index that is free
+    if index == streamed or i == #ARGV then
         redis.call('PUBLISH', channel, ARGV[i])
         streamed = streamed + 1
     end
@@ -48,6 +59,7 @@ for i = 12, #ARGV do
 end
 
 redis.call('HSET', task, 'state', state, 'streamed', streamed, 'updated', now)
+redis.call('HDEL', task, 'saved', 'error', 'cancel', 'expired', 'resume')
 
 if result ~= '' then
     redis.call('HSET', task, 'result', result)
@@ -58,9 +70,9 @@ if failure ~= '' then
 end
 
 if state == 'dead' then
-    redis.call('XADD', dead, '*', 'task', id, 'session', known[7] or '',
-               'input', input, 'error', failure, 'attempts', known[6],
-               'created', known[8], 'updated', now)
+    redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
+               'session', known[7] or '', 'input', input, 'error', failure,
+               'attempts', known[6], 'created', known[8], 'updated', now)
 end
 
 redis.call('EXPIRE', task, keep)

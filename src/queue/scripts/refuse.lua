@@ -17,6 +17,10 @@ then
     return 0
 end
 
+-- a first write that Redis allows when it is out of memory allows those
+-- behind it
+redis.call('DEL', events)
+
 if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
@@ -33,7 +37,6 @@ if session ~= '' then
 end
 
 redis.call('EXPIRE', task, keep)
-redis.call('DEL', events)
 
 for i = 7, #ARGV do
     redis.call('PUBLISH', channel, ARGV[i])

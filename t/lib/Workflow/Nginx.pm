@@ -13,7 +13,11 @@ use POSIX ();
 use Test::More ();
 use Time::HiRes qw(time sleep);
 
-my $binary = $ENV{TEST_NGINX_BINARY} // 'nginx';
+# executed again in a binary upgrade: a whole path
+
+my ($binary) = grep { m{/} && -x } $ENV{TEST_NGINX_BINARY} // (),
+    map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
+die "there is no nginx\n" if !$binary;
 my $module = File::Spec->rel2abs($ENV{TEST_NGINX_MODULE}
     // 'build/ngx_http_workflow_module.so');
 my $plugins = File::Spec->rel2abs($ENV{TEST_NGINX_WORKFLOWS}

@@ -1,0 +1,172 @@
+# Leases: tasks of workers that die, stand still or leave are run by others,
+# and end once.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Workflow;
+
+my $redis = Workflow::Redis->new;
+
+sub nginx {
+    my ($service, %options) = @_;
+    return Workflow::Nginx->new(http => <<"HTTP", locations => <<'LOCATIONS', %options);
+workflow_load \@PLUGINS\@/sleeper.so;
+workflow_load \@PLUGINS\@/ask.so;
+workflow_load \@PLUGINS\@/flaky.so;
+workflow_queue tasks { url @{[ $redis->url ]}; }
+workflow_service sleeper { workflow sleeper; queue tasks; timeout 60s; $service }
+workflow_service ask { workflow ask; queue tasks; $service }
+workflow_service flaky { workflow flaky; queue tasks; $service }
+HTTP
+location /sleeper { workflow_pass sleeper; }
+location /ask { workflow_pass ask; }
+location /flaky { workflow_pass flaky; }
+LOCATIONS
+}
+
+sub task {
+    my ($nginx, $service, $id) = @_;
+    my $r = http_get($nginx->url("/$service/tasks/$id"));
+    return $r->{status} == 200 ? from_json($r->{content}) : {};
+}
+
+sub worker_of {
+    my ($nginx, $service, $id) = @_;
+    my $name = wait_for {
+        $redis->redis->hget("{llama_deploy.$service}:task:$id", 'worker')
+    } 10, 'a worker';
+    return $name =~ /-(\d+)-\w+$/ ? $1 : die $name;
+}
+
+sub ended {
+    my ($nginx, $service, $id, $seconds) = @_;
+    my $task;
+    wait_for {
+        $task = task($nginx, $service, $id);
+        ($task->{status} // '') =~ /completed|failed|dead|cancelled/;
+    } $seconds, "$id to end";
+    return $task;
+}
+
+sub submit {
+    my ($nginx, $service, $id, $input) = @_;
+    my $r = http_post($nginx->url("/$service/process_message"),
+        new_task($id, $input));
+    is($r->{status}, 200, "$id accepted");
+}
+
+my $inbox = $redis->inbox('llama_deploy.control_plane');
+
+sub results {
+    my ($id) = @_;
+    my @results = grep { $_->{action} eq 'completed_task'
+        && $_->{data}{task_id} eq $id } map { from_json($_->[1]) }
+        $inbox->drain(0.3);
+    return @results;
+}
+
+{
+    my $nginx = nginx('');
+
+    submit($nginx, 'sleeper', 'killed', { ms => 1500 });
+    my $pid = worker_of($nginx, 'sleeper', 'killed');
+    my $begin = time;
+    kill 'KILL', $pid;
+    my $task = ended($nginx, 'sleeper', 'killed', 15);
+    is($task->{status}, 'completed', 'a killed worker: its task completes');
+    is($task->{attempts}, 2, 'at the second attempt');
+    cmp_ok(time - $begin, '<', 6, 'long before its lease ends');
+    is(scalar(results('killed')), 1, 'and once');
+
+    submit($nginx, 'sleeper', 'crasher', { ms => 3000 });
+    for (1 .. 3) {
+        wait_for { task($nginx, 'sleeper', 'crasher')->{attempts} == $_ } 15,
+            "attempt $_";
+        kill 'KILL', worker_of($nginx, 'sleeper', 'crasher');
+    }
+    $task = ended($nginx, 'sleeper', 'crasher', 15);
+    is($task->{status}, 'dead', 'three crashes use up the attempts');
+    is(scalar(results('crasher')), 1, 'one result');
+    is($redis->redis->xlen('{llama_deploy.sleeper}:dead'), 1, 'a dead letter');
+
+    $nginx->stop;
+    ok(!$nginx->alarms(qr/exited on signal 9/), 'no alarms')
+        or diag $nginx->alarms;
+}
+
+{
+    my $nginx = nginx('lease 1s;');
+
+    submit($nginx, 'sleeper', 'stopped', { ms => 3000 });
+    my $pid = worker_of($nginx, 'sleeper', 'stopped');
+    kill 'STOP', $pid;
+    wait_for { worker_of($nginx, 'sleeper', 'stopped') != $pid } 10, 'takeover';
+    kill 'CONT', $pid;
+    my $task = ended($nginx, 'sleeper', 'stopped', 15);
+    is($task->{status}, 'completed', 'a worker that stood still');
+    is($task->{attempts}, 2, 'its task was taken over');
+    is(scalar(results('stopped')), 1, 'one result');
+    like($nginx->log, qr/not this worker's any more/, 'the log says so');
+
+    submit($nginx, 'sleeper', 'long', { ms => 3500 });
+    $task = ended($nginx, 'sleeper', 'long', 15);
+    is($task->{attempts}, 1, 'a lease is renewed');
+
+    $nginx->stop;
+    $nginx->log_ok;
+}
+
+{
+    my $nginx = nginx('max_attempts 3; retry_delay 200ms;');
+
+    $inbox->drain(0.1);
+    submit($nginx, 'flaky', 'flaky', { fail => 100 });
+    my $task = ended($nginx, 'flaky', 'flaky', 30);
+    is($task->{status}, 'dead', 'used up');
+    is($task->{attempts}, 3, 'three attempts');
+    is($task->{error}, "Error in step 'attempt': failed on purpose", 'error')
+        or diag explain $task;
+    my @all = $inbox->drain(0.3);
+    is(scalar(grep { $_->[1] =~ /completed_task/ } @all), 1, 'one result');
+    is(scalar(grep { $_->[1] =~ /task_stream/ } @all), 1, 'one StopEvent');
+
+    submit($nginx, 'sleeper', 'cancelled', { ms => 30000 });
+    worker_of($nginx, 'sleeper', 'cancelled');
+    my $r = HTTP::Tiny->new->delete($nginx->url('/sleeper/tasks/cancelled'));
+    is($r->{status}, 202, 'cancel');
+    $task = ended($nginx, 'sleeper', 'cancelled', 5);
+    is($task->{status}, 'cancelled', 'a running task is cancelled');
+
+    submit($nginx, 'ask', 'asked', {});
+    wait_for { (task($nginx, 'ask', 'asked')->{status} // '') eq 'waiting' } 5;
+    $r = HTTP::Tiny->new->delete($nginx->url('/ask/tasks/asked'));
+    is($r->{status}, 202, 'cancel');
+    $task = ended($nginx, 'ask', 'asked', 5);
+    is($task->{status}, 'cancelled', 'a waiting task is cancelled');
+    is($task->{stream_events}, 2, 'question and StopEvent');
+    is(HTTP::Tiny->new->delete($nginx->url('/ask/tasks/asked'))->{status}, 409,
+        'ended');
+    is(HTTP::Tiny->new->delete($nginx->url('/ask/tasks/none'))->{status}, 404,
+        'unknown');
+
+    $nginx->stop;
+    $nginx->log_ok;
+}
+
+{
+    my $nginx = nginx('drain_timeout 300ms;');
+
+    submit($nginx, 'sleeper', 'drained', { ms => 2000 });
+    my $pid = worker_of($nginx, 'sleeper', 'drained');
+    $nginx->reload;
+    my $task = ended($nginx, 'sleeper', 'drained', 15);
+    is($task->{status}, 'completed', 'drained');
+    is($task->{attempts}, 1, 'no attempt is lost');
+    is(scalar(results('drained')), 1, 'one result');
+    $nginx->stop;
+    $nginx->log_ok;
+}
+
+done_testing;

@@ -113,5 +113,10 @@ ngx_int_t ngx_workflow_redis_send(ngx_workflow_redis_t *redis,
 ngx_int_t ngx_workflow_redis_subscribe(ngx_workflow_redis_t *redis, int argc,
     const char **argv, const size_t *argvlen);
 
+/* ngx_workflow_redis_events.c: give redis->context its connection; cleanup is
+ * called when hiredis frees the context. */
+ngx_int_t ngx_workflow_redis_attach(ngx_workflow_redis_t *redis,
+    void (*cleanup)(void *data));
+
 
 #endif /* NGX_WORKFLOW_REDIS_H_INCLUDED_ */

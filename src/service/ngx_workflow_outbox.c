@@ -1,8 +1,6 @@
-/* What a run says to Redis: its streamed events, its rest, its end. */
+/* What a run says to Redis while it goes on: its streamed events, its state. */
 
 #include "ngx_workflow_run.h"
-
-#include "wf_publish.h"
 
 
 /* What one call publishes at most. */
@@ -15,29 +13,13 @@ static ngx_int_t ngx_workflow_outbox_save(ngx_workflow_run_t *run,
     wf_buf_t *saved, ngx_uint_t n, ngx_uint_t taken);
 static ngx_int_t ngx_workflow_outbox_wrap(ngx_workflow_run_t *run,
     wf_buf_t *saved, wf_buf_t *engine, ngx_uint_t n, ngx_uint_t taken);
-static ngx_uint_t ngx_workflow_outbox_may_retry(ngx_workflow_run_t *run);
-static ngx_int_t ngx_workflow_outbox_retry(ngx_workflow_run_t *run);
-static ngx_msec_t ngx_workflow_outbox_delay(ngx_workflow_service_t *service,
-    ngx_uint_t attempt);
-static const char *ngx_workflow_outbox_failed(ngx_workflow_run_t *run,
-    ngx_str_t *error);
-static ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
 static ngx_uint_t ngx_workflow_outbox_count(ngx_workflow_run_t *run,
     wf_run_output_t **last);
-static ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
-static void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text,
-    ngx_workflow_call_t *call);
 static void ngx_workflow_emit_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_checkpoint_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_park_handler(ngx_workflow_call_t *call,
-    redisReply *reply);
-static void ngx_workflow_finish_handler(ngx_workflow_call_t *call,
-    redisReply *reply);
-static void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
     redisReply *reply);
 
 
@@ -210,229 +192,9 @@ ngx_workflow_outbox_wrap(ngx_workflow_run_t *run, wf_buf_t *saved,
 }
 
 
-/*
- * The run has failed: whether its task gets another attempt.  The StopEvent
- * that the run has put out is not the task's then.
- */
-
-static ngx_uint_t
-ngx_workflow_outbox_may_retry(ngx_workflow_run_t *run)
-{
-    ngx_workflow_service_t  *service;
-
-    service = run->service;
-
-    return !service->raise_exceptions
-           && run->task.attempt < service->max_attempts
-           && !wf_run_error_final(run->engine);
-}
-
-
-static ngx_int_t
-ngx_workflow_outbox_retry(ngx_workflow_run_t *run)
-{
-    wf_buf_t                  text = WF_BUF_INIT;
-    ngx_str_t                 error;
-    ngx_msec_t                delay;
-    wf_slice_t                slice;
-    wf_run_output_t         **out;
-    ngx_workflow_call_t      *call;
-    ngx_workflow_service_t   *service;
-    ngx_workflow_messages_t   messages;
-
-    service = run->service;
-
-    for (out = &run->output; *out && (*out)->next; out = &(*out)->next) {
-        /* void */
-    }
-
-    if (*out && !run->unstopped) {
-        wf_run_output_free(*out);
-        *out = NULL;
-        run->last_output = out;
-        run->unstopped = 1;
-    }
-
-    if (ngx_workflow_outbox_drain(run) != NGX_OK
-        || ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    slice = wf_run_error(run->engine);
-    error.data = (u_char *) slice.data;
-    error.len = slice.len;
-
-    delay = ngx_workflow_outbox_delay(service, run->task.attempt);
-
-    call = ngx_workflow_task_retry(&service->consumer, &run->task, &error,
-                                   delay, &messages,
-                                   ngx_workflow_finish_handler, run);
-
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
-
-    if (call == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, service->log, 0,
-                  "workflow_service \"%V\": task \"%V\" failed, attempt %ui of "
-                  "%ui, again in %Mms: %V", &service->name, &run->task.id,
-                  run->task.attempt, service->max_attempts, delay, &error);
-
-    /* a millisecond more, as Redis' clock begins when it is told */
-
-    ngx_workflow_service_due(service, delay + 1);
-
-    run->finishing = 1;
-
-    return NGX_OK;
-}
-
-
-/* Doubled with every attempt; half of it is chance, so that tasks that failed
- * together do not come back together. */
-
-static ngx_msec_t
-ngx_workflow_outbox_delay(ngx_workflow_service_t *service, ngx_uint_t attempt)
-{
-    ngx_uint_t  i;
-    ngx_msec_t  delay;
-
-    delay = service->retry_delay;
-
-    for (i = 1; i < attempt && delay < service->retry_delay_max; i++) {
-        delay *= 2;
-    }
-
-    delay = ngx_min(delay, service->retry_delay_max);
-
-    return delay / 2 + (ngx_msec_t) ngx_random() % (delay / 2 + 1);
-}
-
-
-ngx_int_t
-ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
-{
-    wf_buf_t                  text = WF_BUF_INIT;
-    wf_buf_t                  plain = WF_BUF_INIT;
-    wf_buf_t                  completed = WF_BUF_INIT;
-    ngx_str_t                 result, error, message;
-    wf_slice_t                slice;
-    const char               *name;
-    ngx_workflow_call_t      *call;
-    ngx_workflow_service_t   *service;
-    ngx_workflow_messages_t   messages;
-
-    service = run->service;
-
-    if (state == WF_RUN_FAILED && ngx_workflow_outbox_may_retry(run)) {
-        return ngx_workflow_outbox_retry(run);
-    }
-
-    if (ngx_workflow_outbox_drain(run) != NGX_OK
-        || ngx_workflow_outbox_compose(run, &messages, &text, 1) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    ngx_str_null(&result);
-    ngx_str_null(&error);
-
-    if (state == WF_RUN_COMPLETED) {
-        name = "completed";
-
-        slice = wf_run_result(run->engine);
-        result.data = (u_char *) slice.data;
-        result.len = slice.len;
-
-        wf_result_text(&plain, slice);
-        slice.data = plain.data;
-        slice.len = plain.len;
-
-    } else if (state == WF_RUN_CANCELLED) {
-        name = "cancelled";
-
-        slice = wf_slice("The task was cancelled.");
-        error.data = (u_char *) slice.data;
-        error.len = slice.len;
-
-    } else {
-        slice = wf_run_error(run->engine);
-        error.data = (u_char *) slice.data;
-        error.len = slice.len;
-
-        name = ngx_workflow_outbox_failed(run, &error);
-    }
-
-    /* with raise_exceptions an error is no result */
-
-    if (state != WF_RUN_FAILED || !service->raise_exceptions) {
-        ngx_workflow_compose_result(&completed, &run->task.id,
-                                    &run->task.session, slice);
-    }
-
-    call = NULL;
-
-    if (!plain.failed && !completed.failed) {
-        message.data = (u_char *) completed.data;
-        message.len = completed.len;
-
-        call = ngx_workflow_task_finish(&service->consumer, &run->task, name,
-                                        &result, &error, service->result_ttl,
-                                        &message, &messages,
-                                        ngx_workflow_finish_handler, run);
-    }
-
-    wf_buf_free(&plain);
-    wf_buf_free(&completed);
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
-
-    if (call == NULL) {
-        return NGX_ERROR;
-    }
-
-    run->finishing = 1;
-
-    return NGX_OK;
-}
-
-
-/*
- * What a task that failed for good is called: it is dead, and kept for
- * inspection, if it has used up its attempts, or if its first error was to be
- * raised.
- */
-
-static const char *
-ngx_workflow_outbox_failed(ngx_workflow_run_t *run, ngx_str_t *error)
-{
-    ngx_workflow_service_t  *service;
-
-    service = run->service;
-
-    if (service->raise_exceptions) {
-        ngx_log_error(NGX_LOG_ERR, service->log, 0,
-                      "workflow_service \"%V\": task \"%V\" failed: %V",
-                      &service->name, &run->task.id, error);
-        return "dead";
-    }
-
-    if (!run->exhausted && wf_run_error_final(run->engine)) {
-        return "failed";
-    }
-
-    ngx_log_error(NGX_LOG_ERR, service->log, 0,
-                  "workflow_service \"%V\": task \"%V\" has used up its "
-                  "attempts: %V", &service->name, &run->task.id, error);
-
-    return "dead";
-}
-
-
 /* Leave no more than one call can take. */
 
-static ngx_int_t
+ngx_int_t
 ngx_workflow_outbox_drain(ngx_workflow_run_t *run)
 {
     wf_run_output_t  *last;
@@ -479,7 +241,7 @@ ngx_workflow_outbox_count(ngx_workflow_run_t *run, wf_run_output_t **last)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last)
 {
@@ -499,7 +261,7 @@ ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
 }
 
 
-static void
+void
 ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text,
     ngx_workflow_call_t *call)
@@ -564,7 +326,7 @@ ngx_workflow_checkpoint_handler(ngx_workflow_call_t *call, redisReply *reply)
 
 /* 0: another worker has the task. */
 
-static void
+void
 ngx_workflow_outbox_fenced(ngx_workflow_run_t *run, redisReply *reply)
 {
     if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
@@ -605,27 +367,6 @@ ngx_workflow_park_handler(ngx_workflow_call_t *call, redisReply *reply)
 
     } else {
         ngx_workflow_run_lose(run, "another worker has taken it over");
-    }
-
-    ngx_workflow_run_turn(run);
-}
-
-
-static void
-ngx_workflow_finish_handler(ngx_workflow_call_t *call, redisReply *reply)
-{
-    ngx_workflow_run_t  *run;
-
-    run = call->data;
-
-    run->calls--;
-    run->finished = 1;
-
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
-
-        ngx_workflow_service_outstanding(run->service, reply->element[1]);
-
-        ngx_workflow_outbox_fenced(run, reply->element[0]);
     }
 
     ngx_workflow_run_turn(run);

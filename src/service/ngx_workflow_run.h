@@ -71,6 +71,13 @@ void ngx_workflow_run_take_events(ngx_workflow_run_t *run, redisReply *reply,
 /* Its task has new events. */
 void ngx_workflow_run_notify(ngx_workflow_run_t *run);
 
+/* Fetch them, if there are any and it is not being done. */
+void ngx_workflow_run_fetch(ngx_workflow_run_t *run);
+
+/* Whether text from Redis is a JSON object: it was checked when it went there,
+ * by us or by whoever else writes to it. */
+ngx_uint_t ngx_workflow_run_object(wf_slice_t text);
+
 /* Its task is not this worker's any more: what it still does is discarded. */
 void ngx_workflow_run_lose(ngx_workflow_run_t *run, const char *why);
 
@@ -87,6 +94,9 @@ void ngx_workflow_run_add_output(ngx_workflow_run_t *run,
 /* Look at the run: threads, output, timers, its end. */
 void ngx_workflow_run_turn(ngx_workflow_run_t *run);
 
+/* The handler of its timer: a time-out, retries that are due. */
+void ngx_workflow_run_timer(ngx_event_t *ev);
+
 /* Only at exit, when no thread works any more. */
 void ngx_workflow_run_destroy(ngx_workflow_run_t *run);
 
@@ -97,13 +107,25 @@ void ngx_workflow_wake_close(void);
 void ngx_workflow_wake(void *run);
 void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
-/* ngx_workflow_outbox.c */
+/* ngx_workflow_outbox.c, ngx_workflow_outcome.c */
 ngx_int_t ngx_workflow_run_emit(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_run_park(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_run_checkpoint(ngx_workflow_run_t *run,
     ngx_uint_t leave);
 ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
     wf_run_state_t state);
+
+/* Compose what waits to be published, as much as one call takes (last: the last
+ * of it ends the task); publish all but that before; take what was sent off the
+ * list; look at what the script says of the fence. */
+ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
+    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
+void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
+    ngx_workflow_messages_t *messages, wf_buf_t *text,
+    ngx_workflow_call_t *call);
+void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
+    redisReply *reply);
 
 /* ngx_workflow_compose.c */
 void ngx_workflow_compose_id(char *dst);

@@ -264,7 +264,10 @@ ngx_workflow_received_create(ngx_workflow_service_t *service, wf_message_t *m,
 
     received->s.task_id.data = p;
     received->s.task_id.len = m->task_id.len;
-    p = ngx_cpymem(p, m->task_id.data, m->task_id.len);
+
+    if (m->task_id.len) {
+        p = ngx_cpymem(p, m->task_id.data, m->task_id.len);
+    }
 
     if (m->session_id.data) {
         received->s.session.data = p;

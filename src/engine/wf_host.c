@@ -93,7 +93,7 @@ wf_host_set(wf_run_t *r, const char *key, const char *json, size_t len)
     int               rc, ended;
     wf_call_t        *call;
     wf_value_t       *value;
-    wf_slice_t        data;
+    wf_slice_t        data = { NULL, 0 };
     wf_status_t       status;
     wf_engine_run_t  *run;
 

@@ -331,7 +331,7 @@ test_task_raises(void)
         int          final;
         const char  *name;
     } failures[] = {
-        { "The workflow has nothing left to do and no event to wait for.", 0,
+        { "The workflow has nothing left to do and no event to wait for.", 1,
           "nothing left to do" },
         { "Error in step 'ends': arg1 is required.", 0, "task_raises" },
         { "Error in step 'ends': no", 1, "task_raises for good" },
@@ -356,7 +356,7 @@ test_task_raises(void)
           "an empty key" },
         { "Error in step 'ends': wf_stop_text: the text has a NUL in it", 0,
           "a NUL" },
-        { "The workflow has nothing left to do and no event to wait for.", 0,
+        { "The workflow has nothing left to do and no event to wait for.", 1,
           "an event that nobody accepts" },
         { "Error in step 'ends': Step function ends returned 1 instead of a "
           "status.", 0, "AGAIN" },
@@ -431,7 +431,7 @@ test_disable_validation(void)
     owner_t  o;
 
     fails(&telling, "{}",
-          "The workflow has nothing left to do and no event to wait for.", 0,
+          "The workflow has nothing left to do and no event to wait for.", 1,
           "nothing accepts the StartEvent");
 
     owner_init(&o, &outside);

@@ -258,8 +258,7 @@ ngx_workflow_redis_handshake(ngx_workflow_redis_t *redis)
 #if (NGX_WORKFLOW_HIREDIS_SSL)
 
     if (conf->ssl
-        && ngx_workflow_tls_start(redis->context, conf->ssl, &conf->host)
-           != NGX_OK)
+        && ngx_workflow_tls_start(redis, conf->ssl, &conf->host) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -483,6 +482,15 @@ ngx_workflow_redis_cleanup(void *data)
     (void) ngx_snprintf((u_char *) reason, sizeof(reason), "%s%Z",
                         context->err ? context->errstr : "closed");
     reason[sizeof(reason) - 1] = '\0';
+
+#if (NGX_WORKFLOW_HIREDIS_SSL)
+
+    if (redis->session) {
+        ngx_workflow_tls_reason(redis->session, reason, sizeof(reason));
+        redis->session = NULL;
+    }
+
+#endif
 
     /* nginx closes the descriptor */
 

@@ -76,6 +76,7 @@ struct ngx_workflow_redis_s {
     ngx_msec_t                  block;
 
     redisAsyncContext          *context;
+    void                       *session;     /* SSL of a TLS connection */
     ngx_connection_t           *connection;
     ngx_event_t                 timer;
     ngx_event_t                 flush;

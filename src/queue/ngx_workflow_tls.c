@@ -92,7 +92,7 @@ ngx_workflow_tls_create(ngx_conf_t *cf, ngx_str_t *trusted,
 
 
 ngx_int_t
-ngx_workflow_tls_start(redisAsyncContext *context, void *ssl_ctx,
+ngx_workflow_tls_start(ngx_workflow_redis_t *redis, void *ssl_ctx,
     ngx_str_t *host)
 {
     SSL     *ssl;
@@ -127,12 +127,40 @@ ngx_workflow_tls_start(redisAsyncContext *context, void *ssl_ctx,
 
     /* hiredis owns it from here on, unless it fails */
 
-    if (redisInitiateSSL(&context->c, ssl) != REDIS_OK) {
+    if (redisInitiateSSL(&redis->context->c, ssl) != REDIS_OK) {
         SSL_free(ssl);
         return NGX_ERROR;
     }
 
+    redis->session = ssl;
+
     return NGX_OK;
+}
+
+
+void
+ngx_workflow_tls_reason(void *session, char *reason, size_t size)
+{
+    long           result;
+    unsigned long  error;
+
+    result = SSL_get_verify_result(session);
+    error = ERR_get_error();
+
+    ERR_clear_error();
+
+    if (error) {
+        ERR_error_string_n(error, reason, size);
+    }
+
+    if (result != X509_V_OK
+        && (SSL_get_verify_mode(session) & SSL_VERIFY_PEER))
+    {
+        (void) ngx_snprintf((u_char *) reason, size - 1,
+                            "certificate verify failed: %s%Z",
+                            X509_verify_cert_error_string(result));
+        reason[size - 1] = '\0';
+    }
 }
 
 

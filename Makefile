@@ -42,7 +42,8 @@ workflows = $(patsubst src/workflows/%.c,$(BUILD)/workflows/%.so, \
                        $(sort $(wildcard src/workflows/*.c)))
 
 
-.PHONY: all run stop test install clean asan fuzz lint run-tests programs FORCE
+.PHONY: all run stop test install clean asan fuzz lint soak run-tests programs \
+        FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -180,6 +181,16 @@ asan:
 	conf/packages.sh test
 	$(MAKE) run-tests BUILD=$(BUILD)/asan SANITIZE=address,undefined \
 	    CFLAGS="-O1 -g"
+
+
+# Load and faults for so many seconds, and whether all promises were kept.
+
+SECONDS = 120
+
+soak: all
+	conf/packages.sh test
+	$(test_env) TEST_NGINX_BINARY=$(NGINX) perl -It/lib -It/soak \
+	    t/soak/soak.pl $(SECONDS)
 
 
 # Fuzzing by libFuzzer; what it finds of interest is kept below $(BUILD).

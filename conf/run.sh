@@ -122,8 +122,9 @@ show_task() {
 
     task=quickstart-$$-$(date +%s)
 
+    : > "$events"
     redis-cli -p $redis_port subscribe llama_deploy.control_plane \
-        > "$events" 2>&1 &
+        >> "$events" 2>&1 &
     subscriber=$!
     trap 'kill $subscriber 2>/dev/null || true' EXIT
 
@@ -196,7 +197,7 @@ Try next, with what is published shown in another terminal by
   what a service says about itself
     curl http://$http/echo/
 
-  counts up with each task of a session
+  counts in its context, which begins empty with each task as yet: gives 1
     curl http://$http/counter/process_message --json '{"action": "new_task",
       "data": {"task_id": "c1", "session_id": "s", "input": "{}"}}'
 
@@ -204,9 +205,9 @@ Try next, with what is published shown in another terminal by
     curl http://$http/ask/process_message --json '{"action": "new_task",
       "data": {"task_id": "a1", "input": "{}"}}'
     curl http://$http/ask/process_message --json '{"action": "send_event",
-      "data": {"task_id": "a1", "input": "{\"__is_pydantic\": true,
-        \"value\": {\"response\": \"42\"}, \"qualified_name\":
-        \"llama_index.core.workflow.events.HumanResponseEvent\"}"}}'
+      "data": {"task_id": "a1", "input": "{\"__is_pydantic\": true, '\\
+'\"value\": {\"response\": \"42\"}, \"qualified_name\": '\\
+'\"llama_index.core.workflow.events.HumanResponseEvent\"}"}}'
 
 make stop ends both.
 TEXT

@@ -205,7 +205,7 @@ for my $case (
     my $before = join '', logs();
     publish(echo => $text);
 
-    my $line = qr/\[error\].*"echo": refused a message from Pub\/Sub: .*$reason/;
+    my $line = qr{\[error\].*"echo": refused a message from Pub/Sub: .*$reason};
     my $lines = () = $before =~ /$line/g;
     ok(eval { wait_for { (() = join('', logs()) =~ /$line/g) > $lines } 5 },
         "logged: $name") || diag("no $line:\n", substr join('', logs()),

@@ -77,6 +77,7 @@ struct wf_job_s {
     int64_t             first;          /* when it was executed first, in ms */
     int64_t             due;
     uint64_t            order;          /* in which it was sent */
+    uint64_t            streamed;       /* by a call that is made again */
     uint32_t            step;
     uint32_t            retries;
     unsigned            timed:1;        /* first is set */
@@ -194,11 +195,13 @@ struct wf_call_s {
     wf_run_t            run;            /* first */
     wf_engine_run_t    *engine;
     uint64_t            number;         /* among the run's calls, from 1 */
+    uint64_t            streamed;       /* events */
     wf_job_t           *job;
     wf_call_t          *next;
     wf_call_t         **prev;
     unsigned            claim:1;        /* counted in the run's claims */
     unsigned            counts:1;       /* the execution failed by itself */
+    unsigned            overtaken:1;    /* what it sent is worked on already */
 
     wf_status_t         status;
     int64_t             delay;          /* of the next execution, -1: none */

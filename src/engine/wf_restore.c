@@ -16,6 +16,7 @@ typedef struct {
     int64_t                 elapsed;
     int64_t                 delay;
     int64_t                 order;
+    int64_t                 streamed;
     int                     kept;
 } wf_saved_t;
 
@@ -208,6 +209,7 @@ wf_restore_pending(wf_engine_run_t *run, wf_slice_t list)
         job = &item->jobs[0];
         job->step = saved.step;
         job->retries = (uint32_t) saved.retries;
+        job->streamed = (uint64_t) saved.streamed;
         job->kept = saved.kept != 0;
 
         if (saved.elapsed >= 0) {
@@ -284,13 +286,15 @@ wf_restore_event(wf_engine_run_t *run, wf_slice_t object, wf_saved_t *saved,
     saved->elapsed = -1;
     saved->delay = 0;
     saved->order = 0;
+    saved->streamed = 0;
     saved->kept = wf_json_get(object, "kept", &string)
                   && wf_json_type(string) == WF_JSON_TRUE;
 
     if (wf_restore_number(object, "retries", &saved->retries) != 0
         || wf_restore_number(object, "elapsed", &saved->elapsed) != 0
         || wf_restore_number(object, "delay", &saved->delay) != 0
-        || wf_restore_number(object, "order", &saved->order) != 0)
+        || wf_restore_number(object, "order", &saved->order) != 0
+        || wf_restore_number(object, "streamed", &saved->streamed) != 0)
     {
         return -1;
     }

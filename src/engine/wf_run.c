@@ -228,12 +228,12 @@ wf_run_need(const wf_engine_run_t *run)
 void
 wf_run_work(wf_engine_run_t *run)
 {
-    int         delayed, wake;
+    int         news, wake;
     wf_job_t   *job;
     wf_call_t   call;
 
     wf_call_init(&call, run);
-    delayed = 0;
+    news = 0;
 
     pthread_mutex_lock(&run->lock);
 
@@ -249,9 +249,10 @@ wf_run_work(wf_engine_run_t *run)
         run->nready--;
         wf_call_begin(&call, job);
 
-        /* The owner learns of a retry when the thread returns, or now. */
+        /* The owner learns of a retry, and that the run is to be saved, when
+         * the thread returns, or now. */
 
-        wake = delayed && wf_run_alert(run);
+        wake = news && wf_run_alert(run);
 
         pthread_mutex_unlock(&run->lock);
 
@@ -264,13 +265,7 @@ wf_run_work(wf_engine_run_t *run)
         pthread_mutex_lock(&run->lock);
 
         wf_call_end(&call);
-        delayed = call.delay > 0;
-
-        if (wf_run_checkpoint_due(run) && wf_run_alert(run)) {
-            pthread_mutex_unlock(&run->lock);
-            run->options.wake(run->options.data);
-            pthread_mutex_lock(&run->lock);
-        }
+        news = wf_run_checkpoint_due(run) || call.delay > 0;
     }
 
     run->active--;

@@ -102,6 +102,9 @@ int wf_run_save(wf_engine_run_t *run, wf_buf_t *b);
  * put out until now belongs to what is saved, and what comes later does not.
  * Events that steps in progress have sent are left out: those steps will send
  * them again.  wf_run_save_due() tells whether it was asked for.
+ *
+ * 1: nothing is saved, since some of those events are worked on already; or
+ * since the run has ended, then no output is taken either; -1: no memory.
  */
 int wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b,
     wf_run_output_t **output);

@@ -6,7 +6,8 @@
  *      "collected": [{"step": "join", "type": "Part", "data": "{}",
  *                     "order": 0}],
  *      "pending": [{"step": "join", "type": "Part", "data": "{}",
- *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5}]}
+ *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5,
+ *                   "streamed": 2}]}
  */
 
 #include "wf_engine.h"
@@ -21,7 +22,7 @@ static void wf_save_pending(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_jobs(wf_engine_run_t *run, const wf_queue_t *q,
     int64_t now, wf_buf_t *b);
 static void wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
-    int64_t delay, wf_buf_t *b);
+    int64_t delay, uint64_t streamed, wf_buf_t *b);
 static void wf_save_event(wf_engine_run_t *run, const wf_job_t *job,
     wf_buf_t *b);
 static int wf_save_again(const wf_engine_run_t *run, const wf_item_t *item);
@@ -44,9 +45,28 @@ wf_run_save(wf_engine_run_t *run, wf_buf_t *b)
 int
 wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b, wf_run_output_t **output)
 {
+    int         overtaken;
+    wf_call_t  *call;
+
+    *output = NULL;
+    overtaken = 0;
+
     pthread_mutex_lock(&run->lock);
 
-    wf_save_run(run, b);
+    if (wf_run_ended(run)) {
+        pthread_mutex_unlock(&run->lock);
+        return 1;
+    }
+
+    /* Such a call, made again, would have its events worked on twice. */
+
+    for (call = run->calls; call != NULL && !overtaken; call = call->next) {
+        overtaken = call->overtaken;
+    }
+
+    if (!overtaken) {
+        wf_save_run(run, b);
+    }
 
     *output = wf_output_take(run);
 
@@ -54,6 +74,10 @@ wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b, wf_run_output_t **output)
     run->saved = wf_time();
 
     pthread_mutex_unlock(&run->lock);
+
+    if (overtaken) {
+        return 1;
+    }
 
     return b->failed ? -1 : 0;
 }
@@ -159,11 +183,13 @@ wf_save_pending(wf_engine_run_t *run, wf_buf_t *b)
     wf_buf_adds(b, ", \"pending\": [");
 
     for (call = run->calls; call != NULL; call = call->next) {
-        wf_save_job(run, call->job, now, 0, b);
+        wf_save_job(run, call->job, now, 0,
+                    call->streamed > call->job->streamed ? call->streamed
+                                                    : call->job->streamed, b);
     }
 
     for (job = run->delayed; job != NULL; job = job->next) {
-        wf_save_job(run, job, now, job->due - now, b);
+        wf_save_job(run, job, now, job->due - now, job->streamed, b);
     }
 
     wf_save_jobs(run, &run->ready, now, b);
@@ -183,14 +209,14 @@ wf_save_jobs(wf_engine_run_t *run, const wf_queue_t *q, int64_t now,
     wf_job_t  *job;
 
     for (job = q->head; job != NULL; job = job->next) {
-        wf_save_job(run, job, now, 0, b);
+        wf_save_job(run, job, now, 0, job->streamed, b);
     }
 }
 
 
 static void
 wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
-    int64_t delay, wf_buf_t *b)
+    int64_t delay, uint64_t streamed, wf_buf_t *b)
 {
     if (wf_save_again(run, job->item)) {
         return;
@@ -212,6 +238,10 @@ wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
 
     if (delay > 0) {
         wf_save_number("delay", delay, b);
+    }
+
+    if (streamed != 0) {
+        wf_save_number("streamed", (int64_t) streamed, b);
     }
 
     wf_buf_addc(b, '}');

@@ -275,6 +275,14 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
         return wf_host_ended(call);
     }
 
+    /* what this call streamed before the run was taken over is not repeated */
+
+    if (call->streamed++ < call->job->streamed) {
+        pthread_mutex_unlock(&run->lock);
+        wf_run_output_free(out);
+        return WF_OK;
+    }
+
     wf_output_add(run, out);
     wake = wf_run_alert(run);
 

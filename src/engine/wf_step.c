@@ -52,11 +52,18 @@ wf_call_free(wf_call_t *call)
 void
 wf_call_begin(wf_call_t *call, wf_job_t *job)
 {
+    wf_call_t              *sender;
     wf_engine_run_t        *run;
     const wf_graph_step_t  *step;
 
     run = call->engine;
     step = &run->graph->steps[job->step];
+
+    for (sender = run->calls; sender != NULL; sender = sender->next) {
+        if (sender->number == job->item->sender) {
+            sender->overtaken = 1;
+        }
+    }
 
     if (step->has_retry && !job->timed) {
         job->timed = 1;
@@ -65,6 +72,8 @@ wf_call_begin(wf_call_t *call, wf_job_t *job)
 
     call->job = job;
     call->number = ++run->ncalls;
+    call->streamed = 0;
+    call->overtaken = 0;
     call->info.step = step->name;
     call->info.retries = job->retries;
 
@@ -202,6 +211,14 @@ wf_call_end(wf_call_t *call)
         wf_kept_put_back(run, &call->taken);
 
         job->retries += call->counts;
+
+        if (call->counts) {
+            job->streamed = 0;
+
+        } else if (call->streamed > job->streamed) {
+            job->streamed = call->streamed;
+        }
+
         wf_job_delay(run, job, call->delay);
 
     } else {

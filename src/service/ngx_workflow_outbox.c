@@ -93,7 +93,7 @@ ngx_workflow_run_park(ngx_workflow_run_t *run)
 
 /*
  * Save the run while it goes on; or, when the worker leaves, for whoever goes
- * on with it.
+ * on with it.  NGX_DECLINED: it has ended meanwhile.
  */
 
 ngx_int_t
@@ -114,6 +114,10 @@ ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
 
     ngx_workflow_run_add_output(run, output);
 
+    if (rc == 1 && wf_run_state(run->engine) >= WF_RUN_COMPLETED) {
+        return NGX_DECLINED;
+    }
+
     if (ngx_workflow_outbox_drain(run) != NGX_OK
         || ngx_workflow_outbox_compose(run, &messages, &text, 0) != NGX_OK)
     {
@@ -124,14 +128,18 @@ ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
     ngx_str_null(&state);
     call = NULL;
 
-    if (rc == 0
-        && ngx_workflow_outbox_wrap(run, &saved, &engine, messages.n,
-                                    run->task.taken)
-           == NGX_OK)
-    {
+    if (rc == 0) {
+        rc = ngx_workflow_outbox_wrap(run, &saved, &engine, messages.n,
+                                      run->task.taken)
+             == NGX_OK ? 0 : -1;
+
         state.data = (u_char *) saved.data;
         state.len = saved.len;
+    }
 
+    /* 1: what was saved last stays */
+
+    if (rc != -1) {
         call = ngx_workflow_task_checkpoint(&run->service->consumer,
                                             &run->task, &state, leave,
                                             &messages,
@@ -182,6 +190,8 @@ ngx_workflow_outbox_wrap(ngx_workflow_run_t *run, wf_buf_t *saved,
     wf_buf_addu(saved, run->task.index + n);
     wf_buf_adds(saved, ", \"spent\": ");
     wf_buf_addu(saved, run->spent + (ngx_current_msec - run->started));
+    wf_buf_adds(saved, ", \"attempt\": ");
+    wf_buf_addu(saved, run->task.attempt);
     wf_buf_adds(saved, ", \"taken\": ");
     wf_buf_addu(saved, taken);
     wf_buf_adds(saved, ", \"run\": ");

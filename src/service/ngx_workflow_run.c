@@ -236,10 +236,9 @@ ngx_workflow_run_hand_back(ngx_workflow_run_t *run)
 
     if (ngx_workflow_run_checkpoint(run, 1) == NGX_OK) {
         ngx_workflow_run_lose(run, "the worker leaves");
-
-    } else {
-        run->again = 1;
     }
+
+    /* what could not be saved is tried again by the drain timer */
 
     ngx_workflow_run_turn(run);
 }
@@ -320,6 +319,7 @@ ngx_workflow_run_returned(ngx_event_t *ev)
 
     ngx_free(thread);
 
+    run->begun = 1;
     run->threads--;
     run->service->threads--;
 
@@ -347,6 +347,16 @@ ngx_workflow_run_set_timer(ngx_workflow_run_t *run)
             if (delay < 0 || left < delay) {
                 delay = left;
             }
+        }
+    }
+
+    if (run->fetch && !run->begun) {
+        left = (int64_t) run->service->step_interval
+               - (int64_t) (ngx_current_msec - run->started);
+        left = ngx_max(left, 0);
+
+        if (delay < 0 || left < delay) {
+            delay = left;
         }
     }
 

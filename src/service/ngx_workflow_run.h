@@ -37,6 +37,7 @@ struct ngx_workflow_run_s {
     ngx_uint_t                 owed;         /* asked for and not lent yet */
     ngx_uint_t                 calls;        /* under way */
 
+    unsigned                   begun:1;      /* a thread has come back */
     unsigned                   fetching:1;   /* events are being fetched */
     unsigned                   fetch:1;      /* there are more to fetch */
     unsigned                   emitting:1;   /* events are being published */

@@ -81,6 +81,15 @@ ngx_workflow_run_fetch(ngx_workflow_run_t *run)
         return;
     }
 
+    /* so that a question comes before an answer that was there early; but a
+     * first step that takes long does not keep events from other steps */
+
+    if (!run->begun
+        && ngx_current_msec - run->started < run->service->step_interval)
+    {
+        return;
+    }
+
     if (ngx_workflow_task_events(&run->service->consumer, &run->task,
                                  ngx_workflow_run_fetched, run)
         == NULL)

@@ -12,6 +12,7 @@ static ngx_int_t ngx_workflow_run_end(ngx_workflow_run_t *run,
 static ngx_int_t ngx_workflow_run_engine(ngx_workflow_run_t *run);
 static int ngx_workflow_run_restore(ngx_workflow_run_t *run,
     ngx_str_t *saved);
+static ngx_int_t ngx_workflow_run_number(wf_slice_t object, const char *key);
 static void ngx_workflow_run_log(void *data, const char *step,
     wf_log_level_t level, const char *text);
 
@@ -73,9 +74,16 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_service_slot(service, 1);
     ngx_workflow_hold();
 
-    ngx_workflow_run_take_events(run, events, run->task.taken);
+    /* a run that begins is given them when its first step has run */
 
-    if (events->elements >= NGX_WORKFLOW_MAX_EVENTS) {
+    if (saved->len) {
+        ngx_workflow_run_take_events(run, events, run->task.taken);
+        run->begun = 1;
+    }
+
+    if (events->elements > run->task.taken
+        || events->elements >= NGX_WORKFLOW_MAX_EVENTS)
+    {
         run->fetch = 1;
     }
 
@@ -204,7 +212,7 @@ static int
 ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
 {
     int              rc;
-    ngx_int_t        index, spent, taken;
+    ngx_int_t        index, spent, taken, attempt;
     wf_slice_t       text, value;
     wf_json_error_t  error;
 
@@ -217,35 +225,42 @@ ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
         return rc;
     }
 
-    if (wf_json_type(text) != WF_JSON_OBJECT
-        || !wf_json_get(text, "index", &value))
+    index = ngx_workflow_run_number(text, "index");
+    spent = ngx_workflow_run_number(text, "spent");
+    taken = ngx_workflow_run_number(text, "taken");
+    attempt = ngx_workflow_run_number(text, "attempt");
+
+    if (index == NGX_ERROR || spent == NGX_ERROR || taken == NGX_ERROR
+        || attempt == NGX_ERROR || !wf_json_get(text, "run", &value))
     {
-        return -1;
-    }
-
-    index = ngx_atoi((u_char *) value.data, value.len);
-
-    if (index == NGX_ERROR || !wf_json_get(text, "spent", &value)) {
-        return -1;
-    }
-
-    spent = ngx_atoi((u_char *) value.data, value.len);
-
-    if (spent == NGX_ERROR || !wf_json_get(text, "taken", &value)) {
-        return -1;
-    }
-
-    taken = ngx_atoi((u_char *) value.data, value.len);
-
-    if (taken == NGX_ERROR || !wf_json_get(text, "run", &value)) {
         return -1;
     }
 
     run->task.index = index;
     run->task.taken = taken;
-    run->spent = spent;
+
+    /* another attempt has the whole time again */
+
+    if ((ngx_uint_t) attempt == run->task.attempt) {
+        run->spent = spent;
+    }
 
     return wf_run_restore(run->engine, value);
+}
+
+
+static ngx_int_t
+ngx_workflow_run_number(wf_slice_t object, const char *key)
+{
+    wf_slice_t  value;
+
+    if (wf_json_type(object) != WF_JSON_OBJECT
+        || !wf_json_get(object, key, &value))
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_atoi((u_char *) value.data, value.len);
 }
 
 

@@ -90,6 +90,14 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     *p++ = '\n';
     ngx_memcpy(p, m->input.data, m->input.len);
 
+    /* a call that is made again, because its answer was lost, is known */
+
+    if (s.message_id.len == 0) {
+        ngx_workflow_compose_id(id);
+        s.message_id.data = (u_char *) id;
+        s.message_id.len = WF_UUID_LEN;
+    }
+
     s.keep = keep;
     s.max_events = service->max_events;
 

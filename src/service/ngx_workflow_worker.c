@@ -262,24 +262,40 @@ ngx_workflow_worker_close(void)
 
 
 /*
- * "<host>.<pid namespace>-<pid>-<random>": unique among all workers of all
- * machines, for all time, and telling who can see whether the process lives.
+ * "<host>.<boot>.<pid namespace>-<pid>-<random>": unique among all workers of
+ * all machines, for all time, and telling who can see whether the process lives.
  */
 
 static ngx_int_t
 ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *machine,
     ngx_str_t *name)
 {
+    int           fd;
     char          id[WF_UUID_LEN];
-    u_char       *p;
+    u_char       *p, buf[8];
+    ssize_t       n;
+    ngx_str_t     boot;
     struct stat   st;
 
     if (stat("/proc/self/ns/pid", &st) == -1) {
         st.st_ino = 0;
     }
 
+    /* two machines may have one name */
+
+    boot.len = 0;
+    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY|O_CLOEXEC);
+
+    if (fd != -1) {
+        n = read(fd, buf, sizeof(buf));
+        boot.len = ngx_max(n, 0);
+        (void) close(fd);
+    }
+
+    boot.data = buf;
+
     name->data = ngx_pnalloc(cycle->pool, cycle->hostname.len
-                                          + sizeof(".---12345678")
+                                          + sizeof("..--1234567812345678")
                                           + 2 * NGX_INT64_LEN);
     if (name->data == NULL) {
         return NGX_ERROR;
@@ -287,7 +303,7 @@ ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *machine,
 
     ngx_workflow_compose_id(id);
 
-    p = ngx_sprintf(name->data, "%V.%uL-", &cycle->hostname,
+    p = ngx_sprintf(name->data, "%V.%V.%uL-", &cycle->hostname, &boot,
                     (uint64_t) st.st_ino);
 
     machine->data = name->data;

@@ -1,6 +1,7 @@
 /*
- * counter: keeps a number in the session's context.  The first task of a
- * session gets 1, the next one 2, and so on.
+ * counter: counts in the context.  It would give a session's first task 1, the
+ * next one 2, and so on, but a context begins empty with each task as yet: all
+ * get 1.
  */
 
 #include <workflow_jansson.h>
@@ -47,4 +48,4 @@ static const wf_step_t  steps[] = {
 };
 
 
-WF_PLUGIN(WF_WORKFLOW("counter", "Counts the tasks of a session.", steps));
+WF_PLUGIN(WF_WORKFLOW("counter", "Counts in its context.", steps));

@@ -181,8 +181,10 @@ owner_log(void *data, const char *step, wf_log_level_t level, const char *text)
 }
 
 
+/* checkpoint_ms: see wf_run_options_t. */
+
 static TEST_UNUSED void
-owner_init(owner_t *o, const wf_workflow_t *w)
+owner_init_saving(owner_t *o, const wf_workflow_t *w, uint32_t checkpoint_ms)
 {
     wf_buf_t          error = WF_BUF_INIT;
     wf_run_options_t  options;
@@ -202,12 +204,20 @@ owner_init(owner_t *o, const wf_workflow_t *w)
     options.task_id = wf_slice("task");
     options.session_id = wf_slice("session");
     options.attempt = 1;
+    options.checkpoint_ms = checkpoint_ms;
     options.wake = owner_wake;
     options.log = owner_log;
     options.data = o;
     options.leaving = &o->leaving;
 
     o->run = wf_run_create(o->graph, &options);
+}
+
+
+static TEST_UNUSED void
+owner_init(owner_t *o, const wf_workflow_t *w)
+{
+    owner_init_saving(o, w, 0);
 }
 
 
@@ -230,15 +240,12 @@ owner_thread(void *data)
 }
 
 
-/* What the event loop does after each event. */
-
 static TEST_UNUSED void
-owner_step(owner_t *o)
+owner_keep(owner_t *o, wf_run_output_t *out)
 {
-    unsigned          n;
-    wf_run_output_t  *out, *next;
+    wf_run_output_t  *next;
 
-    for (out = wf_run_take_output(o->run); out != NULL; out = next) {
+    for ( /* void */ ; out != NULL; out = next) {
         next = out->next;
 
         o->output = realloc(o->output, o->len + out->len + 2);
@@ -249,6 +256,13 @@ owner_step(owner_t *o)
 
         wf_run_output_free(out);
     }
+}
+
+
+static TEST_UNUSED void
+owner_lend(owner_t *o)
+{
+    unsigned  n;
 
     for (n = wf_run_threads(o->run); n > 0; n--) {
         if (o->nthreads == TEST_THREADS
@@ -260,6 +274,16 @@ owner_step(owner_t *o)
             exit(1);
         }
     }
+}
+
+
+/* What the event loop does after each event. */
+
+static TEST_UNUSED void
+owner_step(owner_t *o)
+{
+    owner_keep(o, wf_run_take_output(o->run));
+    owner_lend(o);
 }
 
 

@@ -117,6 +117,38 @@ static const wf_step_t  steps[] = {
 static const wf_workflow_t  workflow = WF_WORKFLOW("w", "d", steps);
 
 
+/* Each wake saves the run, in the middle of a step. */
+
+typedef struct {
+    wf_engine_run_t  *run;
+    wf_buf_t          saved;
+    int               failed;
+} keeper_t;
+
+
+static void
+save(void *data)
+{
+    wf_buf_t          b = WF_BUF_INIT;
+    keeper_t         *k = data;
+    wf_run_output_t  *out, *next;
+
+    if (wf_run_checkpoint(k->run, &b, &out) == 0) {
+        wf_buf_free(&k->saved);
+        k->saved = b;
+
+    } else {
+        wf_buf_free(&b);
+        k->failed = 1;
+    }
+
+    for ( /* void */ ; out != NULL; out = next) {
+        next = out->next;
+        wf_run_output_free(out);
+    }
+}
+
+
 static void
 work(wf_engine_run_t *run)
 {
@@ -200,6 +232,7 @@ static int
 everything(void)
 {
     int                rc;
+    keeper_t           k = { NULL, WF_BUF_INIT, 0 };
     wf_buf_t           b = WF_BUF_INIT;
     wf_graph_t        *g;
     wf_engine_run_t   *run;
@@ -216,6 +249,8 @@ everything(void)
 
     memset(&options, 0, sizeof(options));
     options.task_id = wf_slice("task");
+    options.wake = save;
+    options.data = &k;
 
     run = wf_run_create(g, &options);
 
@@ -225,6 +260,8 @@ everything(void)
     }
 
     rc = 0;
+    k.run = run;
+    options.wake = NULL;
 
     if (wf_run_start(run, wf_slice("{}")) == 0) {
         work(run);
@@ -235,8 +272,17 @@ everything(void)
         } else if (wf_run_save(run, &b) == 0) {
             rc = go_on(g, &options, (wf_slice_t) { b.data, b.len });
         }
+
+        if (k.saved.len == 0 || k.failed) {
+            rc = rc == 1 ? 0 : rc;
+
+        } else if (rc == 1) {
+            rc = go_on(g, &options,
+                       (wf_slice_t) { k.saved.data, k.saved.len });
+        }
     }
 
+    wf_buf_free(&k.saved);
     wf_buf_free(&b);
     wf_run_free(run);
     wf_graph_free(g);

@@ -3,7 +3,10 @@
 #include "engine.h"
 
 
-static gate_t  gate;
+#define MEGABYTE  (1024 * 1024)
+
+static gate_t    gate;
+static unsigned  sent;
 
 
 static wf_status_t
@@ -184,6 +187,132 @@ test_human_in_the_loop(void)
 }
 
 
+/* A step that streams more than is taken waits. */
+
+static wf_status_t
+floods(wf_run_t *run, const wf_event_t *ev)
+{
+    int           i;
+    char         *json;
+    wf_status_t   status;
+
+    (void) ev;
+
+    json = wf_alloc(run, MEGABYTE);
+    if (json == NULL) {
+        return WF_ERROR;
+    }
+
+    memset(json, ' ', MEGABYTE);
+    memcpy(json, "{\"s\": \"", 7);
+    memset(json + 7, 'x', MEGABYTE - 9);
+    memcpy(json + MEGABYTE - 2, "\"}", 2);
+
+    for (i = 0; i < 20; i++) {
+        status = wf_stream(run, "Progress", json, MEGABYTE);
+
+        if (status != WF_OK) {
+            return status;
+        }
+
+        (void) __atomic_add_fetch(&sent, 1, __ATOMIC_SEQ_CST);
+    }
+
+    return wf_stop(run, "1", 1);
+}
+
+static const wf_step_t  flood_steps[] = {
+    STEP(floods, WF_TYPES(WF_START_EVENT), WF_TYPES(WF_STOP_EVENT))
+};
+WORKFLOW(flooding, flood_steps);
+
+
+/* Until the step has sent so many events, and then a moment. */
+
+static void
+await_sent(owner_t *o, unsigned n)
+{
+    int              i;
+    struct timespec  ts = { 0, 5 * 1000000 };
+
+    for (i = 0; i < 200 * TEST_PATIENCE; i++) {
+        if (__atomic_load_n(&sent, __ATOMIC_SEQ_CST) >= n) {
+            break;
+        }
+
+        (void) nanosleep(&ts, NULL);
+    }
+
+    ts.tv_nsec = 100 * 1000000;
+    (void) nanosleep(&ts, NULL);
+
+    is_int(__atomic_load_n(&sent, __ATOMIC_SEQ_CST), n, "so many, no more");
+    is_int(wf_run_active(o->run), 1, "the step waits");
+}
+
+
+static void
+start_flood(owner_t *o)
+{
+    sent = 0;
+    owner_init(o, &flooding);
+    (void) wf_run_start(o->run, wf_slice("{}"));
+    owner_lend(o);
+    await_sent(o, 4);
+}
+
+
+static void
+test_back_pressure(void)
+{
+    owner_t  o;
+
+    start_flood(&o);
+    owner_step(&o);
+    ok(o.len > 4 * MEGABYTE && o.len < 5 * MEGABYTE, "what was put out");
+    await_sent(&o, 8);
+    is_int(owner_drive(&o), WF_RUN_COMPLETED, "all is taken, the step ends");
+    ok(o.len > 20 * MEGABYTE, "nothing is lost");
+    owner_free(&o);
+
+    start_flood(&o);
+    wf_run_cancel(o.run);
+    owner_join(&o);
+    is_int(wf_run_state(o.run), WF_RUN_CANCELLED, "a step that waits returns");
+    ok(o.len < 5 * MEGABYTE, "what it still streams is discarded");
+    owner_free(&o);
+}
+
+
+static void
+test_aborted(void)
+{
+    owner_t  o;
+
+    owner_init(&o, &asking);
+    wf_run_abort(o.run, "before it was started");
+    is_int(wf_run_state(o.run), WF_RUN_FAILED, "aborted");
+    is_slice(wf_run_error(o.run), "before it was started", "aborted: why");
+    is_int(wf_run_error_final(o.run), 1, "aborted: for good");
+    owner_step(&o);
+    is_str(o.output, "{\"result\": null}\n", "aborted: the stream ends");
+
+    wf_run_abort(o.run, "again");
+    wf_run_cancel(o.run);
+    owner_step(&o);
+    is_slice(wf_run_error(o.run), "before it was started", "once");
+    is_str(o.output, "{\"result\": null}\n", "once put out");
+    owner_free(&o);
+
+    owner_init(&o, &streaming);
+    (void) owner_run(&o, "{}");
+    wf_run_abort(o.run, "too late");
+    is_int(wf_run_state(o.run), WF_RUN_COMPLETED, "not when it has ended");
+    is_int(wf_run_error_final(o.run), 0, "its result stays");
+    owner_free(&o);
+}
+
+
 int
 main(void)
 {
@@ -192,6 +321,8 @@ main(void)
     test_ended_from_outside(1);
     test_ended_from_outside(0);
     test_human_in_the_loop();
+    test_back_pressure();
+    test_aborted();
 
     return done_testing();
 }

@@ -167,11 +167,7 @@ sub published {
         my ($type, $text) = ($1, $2);
         next if $type eq '+';
 
-        if ($type eq '-') {
-            next if $text =~ /^LOADING/ && !@{ $self->{sent} };
-            die "PUBLISH: $text\n" if $text !~ /^LOADING/;
-        }
-
+        die "PUBLISH: $text\n" if $type eq '-' && $text !~ /^LOADING/;
         my $job = shift @{ $self->{sent} };
 
         if ($type eq ':' && $text >= 2) {

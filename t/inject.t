@@ -1,0 +1,167 @@
+# Every allocation of the module, and every call to the kernel that it or
+# hiredis makes, fails in turn while tasks are accepted, run, stream, wait, are
+# answered, are tried again and end: each of them still ends, once, and by the
+# same worker.
+
+use strict;
+use warnings;
+
+use File::Temp ();
+use Test::More;
+use Time::HiRes qw(time);
+use Workflow;
+use Workflow::Plugin;
+
+use constant { ALLOCATIONS => 1, CALLS => 2, MOST => 100 };
+
+plan skip_all => 'sanitizers have an allocator of their own'
+    if ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
+
+my $dir = File::Temp->newdir('workflow-inject-XXXXXX', TMPDIR => 1);
+chmod 0755, $dir;
+
+system($ENV{CC} // 'cc', qw(-std=gnu99 -Wall -Wextra -Wpedantic -Werror -O2 -g
+    -fPIC -shared -o), "$dir/inject.so", 't/inject/inject.c', '-ldl') == 0
+    or BAIL_OUT('t/inject/inject.c does not compile');
+
+# What the library and this test share: control_t.
+
+open my $control, '+>', "$dir/control" or die "$dir/control: $!";
+chmod 0666, "$dir/control";
+
+sub control {
+    my ($mode, $target) = @_;
+    sysseek $control, 0, 0;
+    syswrite $control, pack 'LLLLQ', $mode, $target, 0, 0, 0;
+}
+
+sub outcome {
+    sysseek $control, 0, 0;
+    sysread $control, my $bytes, 24;
+    my (undef, undef, $count, $failed, $site) = unpack 'LLLLQ', $bytes;
+    return { count => $count, failed => $failed, site => $site };
+}
+
+control(0, 0);
+
+my $plugin = Workflow::Plugin->new('soak');
+my $redis = Workflow::Redis->new;
+
+my @services = qw(chain fan ask flaky);
+
+my $nginx = Workflow::Nginx->new(workers => 1, log_level => 'warn',
+    env => { LD_PRELOAD => "$dir/inject.so",
+        INJECT_CONTROL => "$dir/control" },
+    http => <<"HTTP",
+workflow_load @{[ $plugin->path ]};
+workflow_queue tasks { url @{[ $redis->url ]}; command_timeout 300ms; }
+@{[ map { "workflow_service $_ { workflow $_; queue tasks; lease 1s;
+    max_attempts 20; retry_delay 1ms; retry_delay_max 1ms; checkpoint 10ms;
+    step_interval 20ms; }\n" } @services ]}
+HTTP
+    locations => join '', map { "location /$_ { workflow_pass $_; }\n" }
+        @services);
+
+$redis->subscribed(1, map { "llama_deploy.$_" } @services);
+
+my $inbox = $redis->inbox('llama_deploy.control_plane');
+my ($worker) = $nginx->workers;
+my %completed;
+
+sub take {
+    for my $m (map { from_json($_->[1]) } $inbox->drain($_[0])) {
+        $completed{ $m->{data}{task_id} }++ if $m->{action} eq 'completed_task';
+    }
+}
+
+# Again until it is acknowledged, as a client does.
+
+sub post {
+    my ($service, $message) = @_;
+    wait_for {
+        http_post($nginx->url("/$service/process_message"), $message)->{status}
+            =~ /^(?:200|409)$/
+    } 10, "$service to take a message";
+}
+
+sub state_of {
+    my ($service, $id) = @_;
+    return $redis->redis->hget("{llama_deploy.$service}:task:$id", 'state')
+        // '';
+}
+
+my $n = 0;
+
+sub scenario {
+    my ($mode, $target) = @_;
+    my %tasks = map { $_ => "$_-$n" } @services;
+    my $published = "published-$n";
+    $n++;
+
+    control($mode, $target);
+
+    my %input = (chain => { ms => 5 }, fan => { n => 2 }, ask => {},
+        flaky => { fail => 1 });
+    post($_, new_task($tasks{$_}, $input{$_})) for @services;
+
+    # may be lost, and is sent again then: Pub/Sub knows no better
+
+    my $message = message('new_task', { task_id => $published,
+        session_id => undef, input => '{"ms": 0}' }, id_ => $published);
+    wait_for {
+        $redis->redis->publish('llama_deploy.chain', $message);
+        eval { wait_for { state_of('chain', $published) } 0.3 };
+    } 10, 'a published task';
+
+    post('ask', human_response($tasks{ask}, 'yes', id_ => "r-$n"));
+
+    my @ids = ($published, values %tasks);
+
+    wait_for { take(0.004); !grep { !$completed{$_} } @ids } 15,
+        'all tasks to complete';
+
+    my $outcome = outcome();
+    control(0, 0);
+    take(0.002);
+
+    $outcome->{wrong} = join ', ',
+        map({ "$_ completed $completed{$_} times" }
+            grep { $completed{$_} != 1 } @ids),
+        map({ "$_ is " . state_of($_, $tasks{$_}) }
+            grep { state_of($_, $tasks{$_}) ne 'completed' } @services);
+    return $outcome;
+}
+
+for my $kind ([ALLOCATIONS, 'allocations'], [CALLS, 'calls']) {
+    my ($mode, $name) = @$kind;
+
+    scenario($mode, 0);
+    my $count = scenario($mode, 0)->{count};
+    cmp_ok($count, '>', 50, "$name are counted: $count");
+
+    my $step = $count > MOST ? $count / MOST : 1;
+    my ($failed, @wrong) = (0);
+
+    for (my $target = 1; $target <= $count; $target += $step) {
+        my $outcome = eval { scenario($mode, int $target) };
+        my $what = $outcome ? $outcome->{wrong} : "$@";
+        $outcome //= outcome();
+        $failed += $outcome->{failed};
+        control(0, 0);
+
+        $what ||= 'another worker' if "@{[ $nginx->workers ]}" ne $worker;
+        push @wrong, sprintf '%d, called at 0x%x: %s', $target,
+            $outcome->{site}, $what if $what;
+        last if @wrong > 5;
+        ($worker) = $nginx->workers;
+    }
+
+    cmp_ok($failed, '>', 40, "$failed $name failed");
+    is(scalar @wrong, 0, 'every task has ended, and once') or diag @wrong;
+}
+
+is($nginx->stop, 0, 'nginx ends');
+$nginx->log_ok(qr/(?:malloc|posix_memalign)\([^)]*\) failed/,
+    qr/epoll_ctl\(.*\) failed/, qr/dropped for want of memory/);
+
+done_testing;

@@ -1,0 +1,239 @@
+# What goes wrong with Redis and on the way there, while tasks are run: each of
+# them ends once, and what they stream comes once, in order.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(time sleep);
+use Workflow;
+use Workflow::Fault;
+
+my $t = Workflow::Fault->new(proxy => 1,
+    redis => "appendonly yes\nappendfsync always\n",
+    queue => 'command_timeout 1s; connect_timeout 1s;', service => <<'SERVICE');
+max_concurrent_tasks 4; checkpoint 20ms; retry_delay 100ms; lease 2s;
+step_interval 500ms;
+SERVICE
+my $redis = $t->client;
+my $n = 0;
+
+# Tasks of all kinds; those that ask are answered by answer().
+
+sub tasks {
+    my ($count, %input) = @_;
+    my $group = 'group' . ++$n;
+    return map { $t->accept("$group-$_", steps => 1 + $_ % 3, ms => 30,
+        events => $_ % 4, fail => $_ % 5 ? 0 : 1, ask => $_ % 7 ? 0 : 1,
+        %input) } 1 .. $count;
+}
+
+sub answer {
+    for my $id (grep { $t->{inputs}{$_}{ask} } @_) {
+        wait_for { http_post($t->nginx->url('/process_message'),
+            human_response($id, 'y'))->{status} == 200 } 15, "answer to $id";
+    }
+}
+
+# The answer to each script is lost when it has been run.
+
+my %script = (
+    accept => {}, claim => {}, emit => { events => 2, steps => 2, ms => 50 },
+    checkpoint => { steps => 3, ms => 60 }, park => { ask => 1 },
+    event => { ask => 1 }, retry => { fail => 1 }, finish => { events => 3 },
+    renew => { ms => 900 },
+);
+
+for my $script (sort keys %script) {
+    for my $bytes (0, 3) {
+        next if $script eq 'renew' && $bytes;
+        $t->proxy->cut_at($t->sum($script), $bytes);
+        my $id = $t->accept("$script-$bytes", %{ $script{$script} });
+        $t->is_in('waiting', $id) if $script{$script}{ask};
+        answer($id);
+        $t->once_ok("an answer to $script is cut behind $bytes bytes", $id);
+        ok($t->proxy->has_cut, 'it was cut');
+        my %ran;
+        $ran{$_}++ for $t->steps($id);
+        is(scalar(grep { $_ != 1 } values %ran), 0, 'no step is repeated');
+        $t->proxy->heal;
+    }
+}
+
+# All connections are cut somewhere, again and again; then dropped.
+
+my @ids = tasks(40);
+
+for my $bytes (1, 7, 30, 100, 333, 1000) {
+    $t->proxy->cut($bytes);
+    sleep 0.15;
+    $t->proxy->heal;
+}
+
+answer(@ids);
+$t->once_ok('connections are cut', @ids);
+
+@ids = tasks(40);
+
+for (1 .. 5) {
+    $t->proxy->drop;
+    sleep 0.15;
+}
+
+answer(@ids);
+$t->once_ok('connections are dropped', @ids);
+
+# Each connection, one after the other.
+
+@ids = tasks(40);
+my %own = map { $_ => 1 } $redis->client_id, map { /^id=(\d+)/ } grep {
+    /addr=\S+:@{[ $t->{follower}{socket}->sockport ]} / }
+    split /\n/, $redis->client_list;
+my @clients = grep { !$own{$_} } map { /^id=(\d+)/ }
+    split /\n/, $redis->client_list;
+is(scalar @clients, 6, 'two workers have three connections each');
+
+for my $client (@clients) {
+    $redis->client_kill('ID', $client);
+    sleep 0.03;
+}
+
+answer(@ids);
+$t->once_ok('each connection is killed', @ids);
+
+# Scripts are forgotten, the group is gone, tasks under way.
+
+@ids = tasks(40);
+
+for (1 .. 5) {
+    $redis->script('FLUSH');
+    sleep 0.05;
+}
+
+answer(@ids);
+$t->once_ok('scripts are forgotten', @ids);
+
+@ids = tasks(40);
+
+for (1 .. 3) {
+    $redis->xgroup('DESTROY', '{llama_deploy.stairs}:queue', 'workers');
+    sleep 0.1;
+}
+
+answer(@ids);
+$t->once_ok('the group is destroyed', @ids);
+
+# It takes no writes.
+
+@ids = tasks(20);
+$redis->replicaof('127.0.0.1', 1);
+like(http_post($t->nginx->url('/process_message'), new_task('readonly',
+    $t->input))->{status}, qr/^503$/, 'READONLY: 503');
+sleep 0.7;
+$redis->replicaof('NO', 'ONE');
+answer(@ids);
+$t->once_ok('READONLY', @ids);
+
+# No memory, while events are streamed and results written.
+
+@ids = tasks(8, steps => 3, events => 40, pad => 2000, ms => 150);
+$t->reaches($ids[0], '1/1');
+$redis->config_set('maxmemory', 1);
+is($t->submit('oom'), 503, 'out of memory: 503');
+sleep 1;
+ok((grep { $t->field($_, 'state') ne 'completed' } @ids) > 0,
+    'out of memory: they wait');
+$redis->config_set('maxmemory', 0);
+answer(@ids);
+$t->once_ok('out of memory', @ids);
+
+# It cannot save, and takes no writes.
+
+@ids = tasks(16);
+mkdir $t->redis->dir . '/dump.rdb' or die "dump.rdb: $!";
+$redis->config_set('save', '3600 100000');
+$redis->bgsave;
+wait_for { $redis->info->{rdb_last_bgsave_status} eq 'err' } 10, 'an error';
+is($t->submit('misconf'), 503, 'MISCONF: 503');
+sleep 0.3;
+$redis->config_set('save', '');
+rmdir $t->redis->dir . '/dump.rdb' or die "dump.rdb: $!";
+$redis->config_set('stop-writes-on-bgsave-error', 'no');
+answer(@ids);
+$t->once_ok('MISCONF', @ids);
+
+# It is busy with somebody's script.
+
+@ids = tasks(16);
+$redis->config_set('lua-time-limit', 50);
+my $busy = fork // die "fork: $!";
+
+if (!$busy) {
+    eval { $t->redis->client->eval('while true do end', 0) };
+    POSIX::_exit(0);
+}
+
+wait_for { !eval { $redis->dbsize; 1 } && $@ =~ /BUSY/ } 5, 'BUSY';
+sleep 0.7;
+$redis->script('KILL');
+waitpid $busy, 0;
+answer(@ids);
+$t->once_ok('BUSY', @ids);
+
+# It stands still: longer than command_timeout, and longer than a lease.
+
+for my $seconds (1.2, 3) {
+    @ids = tasks(8, ms => 300);
+    $t->reaches($ids[0], '1/1');
+    $t->redis->signal('STOP');
+    sleep $seconds;
+    $t->redis->signal('CONT');
+    answer(@ids);
+    $t->once_ok("it stands still for $seconds s", @ids);
+}
+
+# It is killed, and back with what it had.
+
+@ids = tasks(24, ms => 150);
+my @waiting = map { $t->accept("aof-$_", ask => 1) } 1 .. 3;
+$t->is_in('waiting', @waiting);
+$t->redis->stop('KILL');
+sleep 0.2;
+$t->restart_redis;
+answer(@ids, @waiting);
+$t->once_ok('it is killed', @ids, @waiting);
+
+# It is killed, and has nothing any more: what ran is no task now.
+
+@ids = tasks(4, steps => 2, ms => 400, events => 1, ask => 0, fail => 0);
+$t->reaches($_, '1/1') for @ids;
+$t->redis->stop('KILL');
+$t->redis->start(conf => '');
+is($t->client->dbsize, 0, 'it has forgotten all');
+$t->follow;
+wait_for { $t->subscribers == 2 } 10, 'subscribers';
+wait_for { 4 == (() = $t->nginx->log =~ /"group$n-\d+" is not this worker's/g) }
+    10, 'tasks to be given up';
+my ($gone) = grep { $t->{follower}{completed}{$_} } @ids;
+is($gone, undef, 'it is empty: no results of what is not known');
+$t->{follower}{streamed} = {};
+wait_for { $t->submit($_, steps => 2, ms => 20) == 200 } 10, 'a POST' for @ids;
+$t->once_ok('they may be sent again', @ids);
+
+# Every chunk takes a millisecond more, each way.
+
+$t->proxy->delay(1);
+my $begin = time;
+@ids = tasks(100, ms => 0);
+diag time - $begin;
+answer(@ids);
+$t->once_ok('it is a millisecond away', @ids);
+diag time - $begin;
+cmp_ok(time - $begin, '<', 10, 'that takes not too long');
+
+is($t->client->zcard("{llama_deploy.stairs}:leases"), 0, 'no leases are left');
+is($t->client->xlen('{llama_deploy.stairs}:queue'), 0, 'the queue is empty');
+
+$t->end_ok;
+
+done_testing;

@@ -155,8 +155,8 @@ reports = $(abspath $(BUILD)/reports)
 
 define sanitized_nginx
 #!/bin/bash
-export LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
-$$($(CC) -print-file-name=libubsan.so)"
+export LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) \
+$(shell $(CC) -print-file-name=libubsan.so)"
 export ASAN_OPTIONS=detect_leaks=0:log_path=$(reports)/asan
 export UBSAN_OPTIONS=print_stacktrace=1:log_path=$(reports)/ubsan
 exec -a "$$0" $(NGINX) "$$@"

@@ -1,16 +1,19 @@
-# Pub/Sub is listened to without a gap: what is published during reloads, and
-# while workers are killed, is taken, and once.
+# Pub/Sub is listened to without a gap: what is published during reloads and an
+# upgrade, and while workers are killed, is taken, and once.  Connecting takes
+# new workers 300 ms, for which the old ones have to go on listening.
 
 use strict;
 use warnings;
 
 use Test::More;
 use Workflow;
+use Workflow::Proxy;
 
 my $redis = Workflow::Redis->new;
-my $nginx = Workflow::Nginx->new(http => <<"HTTP", locations => <<'LOCATIONS');
+my $proxy = Workflow::Proxy->new($redis->port);
+my $nginx = Workflow::Nginx->new(daemon => 1, http => <<"HTTP", locations => <<'LOCATIONS');
 workflow_load \@PLUGINS\@/echo.so;
-workflow_queue tasks { url @{[ $redis->url ]}; }
+workflow_queue tasks { url @{[ $proxy->url ]}; }
 workflow_service echo { workflow echo; queue tasks; }
 HTTP
 location / { workflow_pass echo; }
@@ -39,7 +42,21 @@ sub publish_until(&) {
     }
 }
 
-for my $round (1 .. 5) {
+# What has come is recorded: a worker that is killed has no message for itself.
+
+my %results;
+
+sub all_complete {
+    wait_for {
+        $results{ $_->{data}{task_id} }++ for grep { $_->{action} eq
+            'completed_task' } map { from_json($_->[1]) } $inbox->drain(0.05);
+        keys %results == $n;
+    } 10, "$n results";
+}
+
+$proxy->delay_new(300);
+
+for my $round (1 .. 3) {
     my %old = map { $_ => 1 } $nginx->workers;
     $nginx->signal('HUP');
     publish_until {
@@ -48,7 +65,24 @@ for my $round (1 .. 5) {
     };
 }
 
-for my $round (1 .. 3) {
+ok(eval { all_complete(); 1 }, 'three reloads lose nothing') or diag $@;
+
+# the old master is told to leave as soon as the new one has workers
+
+my $old = $nginx->pid;
+$nginx->signal('USR2');
+publish_until {
+    my $pid = $nginx->pid_file;
+    $nginx->{pid} = $pid if $pid && $pid != $old
+        && -e $nginx->dir . '/nginx.pid.oldbin';
+    $nginx->pid != $old && $nginx->workers == 2;
+};
+kill 'QUIT', $old;
+publish_until { waitpid($old, 1) == $old };
+ok(eval { all_complete(); 1 }, 'an upgrade loses nothing') or diag $@;
+
+for my $round (1 .. 2) {
+    eval { all_complete() };
     wait_for { subscribers() == 2 } 10, 'two subscribers';
     my ($pid) = $nginx->workers;
     kill 'KILL', $pid;
@@ -58,13 +92,9 @@ for my $round (1 .. 3) {
     };
 }
 
-my %results;
-
-wait_for {
-    $results{ $_->{data}{task_id} }++ for grep { $_->{action} eq
-        'completed_task' } map { from_json($_->[1]) } $inbox->drain(0.05);
-    keys %results == $n;
-} 20, "$n results";
+ok(eval { all_complete(); 1 }, 'two kills lose nothing') or diag $@;
+$results{ from_json($_->[1])->{data}{task_id} }++ for grep {
+    $_->[1] =~ /completed_task/ } $inbox->drain(0.2);
 
 is(scalar(keys %results), $n, "$n published, $n completed");
 is(scalar(grep { $_ != 1 } values %results), 0, 'each once');

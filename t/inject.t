@@ -1,7 +1,8 @@
 # Every allocation of the module, and every call to the kernel that it or
 # hiredis makes, fails in turn while tasks are accepted, run, stream, wait, are
 # answered, are tried again and end: each of them still ends, once, and by the
-# same worker.
+# same worker.  hiredis 0.14 does not check all of its allocations: where one of
+# those fails the worker may die of it, and the tasks still end, once.
 
 use strict;
 use warnings;
@@ -10,9 +11,10 @@ use File::Temp ();
 use Test::More;
 use Time::HiRes qw(time);
 use Workflow;
+use Workflow::Connection;
 use Workflow::Plugin;
 
-use constant { ALLOCATIONS => 1, CALLS => 2, MOST => 100 };
+use constant { ALLOCATIONS => 1, CALLS => 2, HIREDIS => 3 };
 
 plan skip_all => 'sanitizers have an allocator of their own'
     if ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
@@ -35,6 +37,34 @@ sub control {
     syswrite $control, pack 'LLLLQ', $mode, $target, 0, 0, 0;
 }
 
+# The module's own functions, by name; others are of a library within its file.
+
+sub ranges {
+    my @ranges;
+
+    open my $nm, '-|', 'nm', '-S', $ENV{TEST_NGINX_MODULE}
+        // 'build/ngx_http_workflow_module.so' or die "nm: $!";
+
+    for my $line (sort <$nm>) {
+        my ($begin, $size) = $line
+            =~ /^(\w+) (\w+) [tT] (?:ngx|wf)_/ or next;
+        my $end = hex($begin) + hex $size;
+
+        # what lies between functions is padding
+
+        if (@ranges && hex($begin) < $ranges[-1][1] + 16) {
+            $ranges[-1][1] = $end;
+        } else {
+            push @ranges, [hex $begin, $end];
+        }
+    }
+
+    sysseek $control, 24, 0;
+    syswrite $control, pack 'Q*', scalar @ranges, map { @$_ } @ranges;
+    truncate $control, 24 + 8 + 1024 * 16;
+    return scalar @ranges;
+}
+
 sub outcome {
     sysseek $control, 0, 0;
     sysread $control, my $bytes, 24;
@@ -43,6 +73,9 @@ sub outcome {
 }
 
 control(0, 0);
+
+my $ranges = ranges();
+ok($ranges > 0 && $ranges <= 1024, 'the module\'s code is known');
 
 my $plugin = Workflow::Plugin->new('soak');
 my $redis = Workflow::Redis->new;
@@ -74,13 +107,21 @@ sub take {
     }
 }
 
-# Again until it is acknowledged, as a client does.
+# Again until it is acknowledged, as a client does.  In one piece: a body that
+# follows its header waits for the header's acknowledgement.
 
 sub post {
     my ($service, $message) = @_;
+    my $text = Workflow::Connection::text('POST', "/$service/process_message",
+        $message, 'Content-Type' => 'application/json');
+
     wait_for {
-        http_post($nginx->url("/$service/process_message"), $message)->{status}
-            =~ /^(?:200|409)$/
+        my $answer = eval {
+            my $connection = Workflow::Connection->new($nginx);
+            $connection->send($text);
+            $connection->answer(5);
+        };
+        $answer && $answer->{status} =~ /^(?:200|409)$/;
     } 10, "$service to take a message";
 }
 
@@ -117,7 +158,9 @@ sub scenario {
 
     my @ids = ($published, values %tasks);
 
-    wait_for { take(0.004); !grep { !$completed{$_} } @ids } 15,
+    # sooner than a run's timeout, which would help a run that is stuck
+
+    wait_for { take(0.004); !grep { !$completed{$_} } @ids } 6,
         'all tasks to complete';
 
     my $outcome = outcome();
@@ -132,14 +175,16 @@ sub scenario {
     return $outcome;
 }
 
-for my $kind ([ALLOCATIONS, 'allocations'], [CALLS, 'calls']) {
-    my ($mode, $name) = @$kind;
+for my $kind ([ALLOCATIONS, 'allocations', 240], [CALLS, 'calls', 80],
+    [HIREDIS, 'allocations of hiredis', 24])
+{
+    my ($mode, $name, $most) = @$kind;
 
     scenario($mode, 0);
     my $count = scenario($mode, 0)->{count};
-    cmp_ok($count, '>', 50, "$name are counted: $count");
+    cmp_ok($count, '>', 20, "$name are counted: $count");
 
-    my $step = $count > MOST ? $count / MOST : 1;
+    my $step = $count > $most ? $count / $most : 1;
     my ($failed, @wrong) = (0);
 
     for (my $target = 1; $target <= $count; $target += $step) {
@@ -149,19 +194,22 @@ for my $kind ([ALLOCATIONS, 'allocations'], [CALLS, 'calls']) {
         $failed += $outcome->{failed};
         control(0, 0);
 
-        $what ||= 'another worker' if "@{[ $nginx->workers ]}" ne $worker;
-        push @wrong, sprintf '%d, called at 0x%x: %s', $target,
+        my $now = wait_for { ($nginx->workers)[0] } 10, 'a worker';
+        $what ||= 'another worker' if $now != $worker && $mode != HIREDIS;
+        $worker = $now;
+
+        push @wrong, sprintf "%d, called at 0x%x: %s\n", $target,
             $outcome->{site}, $what if $what;
-        last if @wrong > 5;
-        ($worker) = $nginx->workers;
+        last if @wrong > 2;
     }
 
-    cmp_ok($failed, '>', 40, "$failed $name failed");
-    is(scalar @wrong, 0, 'every task has ended, and once') or diag @wrong;
+    cmp_ok($failed, '>', 15, "$name: $failed failed");
+    is(scalar @wrong, 0, "$name: every task has ended, once") or diag @wrong;
 }
 
 is($nginx->stop, 0, 'nginx ends');
 $nginx->log_ok(qr/(?:malloc|posix_memalign)\([^)]*\) failed/,
-    qr/epoll_ctl\(.*\) failed/, qr/dropped for want of memory/);
+    qr/epoll_ctl\(.*\) failed/, qr/dropped for want of memory/,
+    qr/exited on signal/);
 
 done_testing;

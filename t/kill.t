@@ -82,10 +82,7 @@ wait_for { $t->nginx->workers == 2 } 10, 'workers';
 my @waiting = map { $t->accept("waiting-$_", ask => 1) } 1 .. 4;
 $t->is_in('waiting', @waiting);
 kill_workers($t->nginx->workers);
-wait_for { http_post($t->nginx->url('/process_message'),
-    human_response($waiting[0], '1'))->{status} == 200 } 10, 'an answer';
-is(http_post($t->nginx->url('/process_message'), human_response($_, '1'))
-    ->{status}, 200, "$_ is answered") for @waiting[1 .. 3];
+$t->respond(@waiting);
 $t->once_ok('all, with tasks that wait', @waiting);
 is_deeply([map { $t->steps($_) } @waiting], [('1/1') x 4],
     'goes on where it waited');

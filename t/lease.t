@@ -82,7 +82,7 @@ sub results {
 
     submit($nginx, 'sleeper', 'crasher', { ms => 3000 });
     for (1 .. 3) {
-        wait_for { task($nginx, 'sleeper', 'crasher')->{attempts} == $_ } 15,
+        wait_for { (task($nginx, 'sleeper', 'crasher')->{attempts} // 0) == $_ } 15,
             "attempt $_";
         kill 'KILL', worker_of($nginx, 'sleeper', 'crasher');
     }

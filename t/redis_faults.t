@@ -18,21 +18,14 @@ SERVICE
 my $redis = $t->client;
 my $n = 0;
 
-# Tasks of all kinds; those that ask are answered by answer().
+# Tasks of all kinds; those that ask wait for respond().
 
 sub tasks {
     my ($count, %input) = @_;
     my $group = 'group' . ++$n;
-    return map { $t->accept("$group-$_", steps => 1 + $_ % 3, ms => 30,
+    return map { $t->accept("$group-$_", steps => 1 + $_ % 3, ms => 60,
         events => $_ % 4, fail => $_ % 5 ? 0 : 1, ask => $_ % 7 ? 0 : 1,
         %input) } 1 .. $count;
-}
-
-sub answer {
-    for my $id (grep { $t->{inputs}{$_}{ask} } @_) {
-        wait_for { http_post($t->nginx->url('/process_message'),
-            human_response($id, 'y'))->{status} == 200 } 15, "answer to $id";
-    }
 }
 
 # The answer to each script is lost when it has been run.
@@ -49,8 +42,7 @@ for my $script (sort keys %script) {
         next if $script eq 'renew' && $bytes;
         $t->proxy->cut_at($t->sum($script), $bytes);
         my $id = $t->accept("$script-$bytes", %{ $script{$script} });
-        $t->is_in('waiting', $id) if $script{$script}{ask};
-        answer($id);
+        $t->respond($id);
         $t->once_ok("an answer to $script is cut behind $bytes bytes", $id);
         ok($t->proxy->has_cut, 'it was cut');
         my %ran;
@@ -70,7 +62,7 @@ for my $bytes (1, 7, 30, 100, 333, 1000) {
     $t->proxy->heal;
 }
 
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('connections are cut', @ids);
 
 @ids = tasks(40);
@@ -80,7 +72,7 @@ for (1 .. 5) {
     sleep 0.15;
 }
 
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('connections are dropped', @ids);
 
 # Each connection, one after the other.
@@ -98,7 +90,7 @@ for my $client (@clients) {
     sleep 0.03;
 }
 
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('each connection is killed', @ids);
 
 # Scripts are forgotten, the group is gone, tasks under way.
@@ -110,7 +102,7 @@ for (1 .. 5) {
     sleep 0.05;
 }
 
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('scripts are forgotten', @ids);
 
 @ids = tasks(40);
@@ -120,18 +112,17 @@ for (1 .. 3) {
     sleep 0.1;
 }
 
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('the group is destroyed', @ids);
 
 # It takes no writes.
 
 @ids = tasks(20);
 $redis->replicaof('127.0.0.1', 1);
-like(http_post($t->nginx->url('/process_message'), new_task('readonly',
-    $t->input))->{status}, qr/^503$/, 'READONLY: 503');
+is($t->submit('readonly'), 503, 'READONLY: 503');
 sleep 0.7;
 $redis->replicaof('NO', 'ONE');
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('READONLY', @ids);
 
 # No memory, while events are streamed and results written.
@@ -144,7 +135,7 @@ sleep 1;
 ok((grep { $t->field($_, 'state') ne 'completed' } @ids) > 0,
     'out of memory: they wait');
 $redis->config_set('maxmemory', 0);
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('out of memory', @ids);
 
 # It cannot save, and takes no writes.
@@ -159,7 +150,7 @@ sleep 0.3;
 $redis->config_set('save', '');
 rmdir $t->redis->dir . '/dump.rdb' or die "dump.rdb: $!";
 $redis->config_set('stop-writes-on-bgsave-error', 'no');
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('MISCONF', @ids);
 
 # It is busy with somebody's script.
@@ -177,7 +168,7 @@ wait_for { !eval { $redis->dbsize; 1 } && $@ =~ /BUSY/ } 5, 'BUSY';
 sleep 0.7;
 $redis->script('KILL');
 waitpid $busy, 0;
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('BUSY', @ids);
 
 # It stands still: longer than command_timeout, and longer than a lease.
@@ -188,7 +179,7 @@ for my $seconds (1.2, 3) {
     $t->redis->signal('STOP');
     sleep $seconds;
     $t->redis->signal('CONT');
-    answer(@ids);
+    $t->respond(@ids);
     $t->once_ok("it stands still for $seconds s", @ids);
 }
 
@@ -200,7 +191,7 @@ $t->is_in('waiting', @waiting);
 $t->redis->stop('KILL');
 sleep 0.2;
 $t->restart_redis;
-answer(@ids, @waiting);
+$t->respond(@ids, @waiting);
 $t->once_ok('it is killed', @ids, @waiting);
 
 # It is killed, and has nothing any more: what ran is no task now.
@@ -225,10 +216,8 @@ $t->once_ok('they may be sent again', @ids);
 $t->proxy->delay(1);
 my $begin = time;
 @ids = tasks(100, ms => 0);
-diag time - $begin;
-answer(@ids);
+$t->respond(@ids);
 $t->once_ok('it is a millisecond away', @ids);
-diag time - $begin;
 cmp_ok(time - $begin, '<', 10, 'that takes not too long');
 
 is($t->client->zcard("{llama_deploy.stairs}:leases"), 0, 'no leases are left');

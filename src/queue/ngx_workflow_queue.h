@@ -55,6 +55,7 @@ struct ngx_workflow_queue_s {
     ngx_workflow_redis_t        subscriber;
 
     ngx_uint_t                  channels;
+    ngx_uint_t                  ours;         /* listeners of this nginx */
 
     /* the worker has begun or ceased to listen */
     void                      (*listening)(ngx_workflow_queue_t *queue);
@@ -64,6 +65,8 @@ struct ngx_workflow_queue_s {
     unsigned                    unblocking:1;
     unsigned                    leaving:1;
     unsigned                    listens:1;    /* to Pub/Sub */
+    unsigned                    counting:1;   /* who does */
+    unsigned                    others:1;     /* not only this nginx */
 };
 
 
@@ -227,6 +230,11 @@ void ngx_workflow_bell_hungry(ngx_workflow_consumer_t *consumer,
 
 /* ngx_workflow_subscribe.c */
 ngx_int_t ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue);
+
+/* Whether more listen than those of ours; NGX_AGAIN: Redis is asked, or none
+ * did when it was. */
+ngx_int_t ngx_workflow_subscribe_others(ngx_workflow_queue_t *queue,
+    ngx_uint_t ours);
 
 
 #endif /* NGX_WORKFLOW_QUEUE_H_INCLUDED_ */

@@ -13,6 +13,8 @@ static void ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis,
     redisReply *reply);
 static void ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue,
     u_char *data, size_t len);
+static void ngx_workflow_subscribe_counted(ngx_workflow_call_t *call,
+    redisReply *reply);
 
 
 ngx_int_t
@@ -215,5 +217,57 @@ ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue, u_char *data,
             consumer->notify(consumer, &task_id, cancel);
             return;
         }
+    }
+}
+
+
+ngx_int_t
+ngx_workflow_subscribe_others(ngx_workflow_queue_t *queue, ngx_uint_t ours)
+{
+    ngx_workflow_args_t       args;
+    ngx_workflow_consumer_t  *consumer;
+
+    if (queue->others) {
+        return NGX_OK;
+    }
+
+    if (queue->counting) {
+        return NGX_AGAIN;
+    }
+
+    consumer = ngx_queue_data(ngx_queue_head(&queue->consumers),
+                              ngx_workflow_consumer_t, link);
+
+    ngx_workflow_args_init(&args);
+    ngx_workflow_args_add(&args, "PUBSUB", 6);
+    ngx_workflow_args_add(&args, "NUMSUB", 6);
+    ngx_workflow_args_str(&args, &consumer->topic);
+
+    queue->ours = ours;
+
+    if (ngx_workflow_call(queue, &args, NGX_WORKFLOW_ONCE,
+                          ngx_workflow_subscribe_counted, queue))
+    {
+        queue->counting = 1;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_workflow_subscribe_counted(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_workflow_queue_t  *queue;
+
+    queue = call->data;
+
+    queue->counting = 0;
+
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
+        && reply->element[1]->type == REDIS_REPLY_INTEGER
+        && (ngx_uint_t) reply->element[1]->integer > queue->ours)
+    {
+        queue->others = 1;
     }
 }

@@ -13,6 +13,8 @@ static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
 static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
 static void ngx_workflow_worker_handover(ngx_event_t *ev);
+static ngx_uint_t ngx_workflow_worker_upgrading(void);
+static ngx_int_t ngx_workflow_worker_others(void);
 
 
 static ngx_array_t  *ngx_workflow_plugins;
@@ -22,6 +24,7 @@ static ngx_array_t  *ngx_workflow_services;
 static ngx_shm_zone_t  *ngx_workflow_zone;
 static ngx_event_t      ngx_workflow_handover;
 static ngx_msec_t       ngx_workflow_leaving;
+static ngx_uint_t       ngx_workflow_upgrading;
 
 
 ngx_int_t
@@ -156,6 +159,7 @@ ngx_workflow_worker_leave(void)
     }
 
     ngx_workflow_leaving = ngx_max(ngx_current_msec, 1);
+    ngx_workflow_upgrading = ngx_workflow_worker_upgrading();
 
     service = ngx_workflow_services->elts;
 
@@ -183,16 +187,23 @@ ngx_workflow_worker_leave(void)
 
 /*
  * Pub/Sub does not wait: this worker listens until one of those that were
- * started in its place does.
+ * started in its place does, be it by this master or by another one.
  */
 
 static void
 ngx_workflow_worker_handover(ngx_event_t *ev)
 {
+    ngx_int_t               rc;
     ngx_uint_t              i;
     ngx_workflow_queue_t  **queue;
 
-    if (ngx_workflow_zone_heir(ngx_workflow_zone) == NGX_AGAIN
+    rc = ngx_workflow_zone_heir(ngx_workflow_zone);
+
+    if (rc == NGX_DECLINED && ngx_workflow_upgrading) {
+        rc = ngx_workflow_worker_others();
+    }
+
+    if (rc == NGX_AGAIN
         && ngx_current_msec - ngx_workflow_leaving < NGX_WORKFLOW_HANDOVER)
     {
         ngx_add_timer(ev, NGX_WORKFLOW_HANDOVER_INTERVAL);
@@ -206,6 +217,47 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
             ngx_workflow_queue_deaf(queue[i]);
         }
     }
+
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
+}
+
+
+/* Whether this master and another one take each other's place: the old one's
+ * file is there, whichever of the two is told to quit. */
+
+static ngx_uint_t
+ngx_workflow_worker_upgrading(void)
+{
+    ngx_file_info_t   fi;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    return ngx_file_info(ccf->oldpid.data, &fi) != NGX_FILE_ERROR;
+}
+
+
+static ngx_int_t
+ngx_workflow_worker_others(void)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              i, ours;
+    ngx_workflow_queue_t  **queue;
+
+    rc = NGX_OK;
+    ours = ngx_workflow_zone_listeners(ngx_workflow_zone);
+    queue = ngx_workflow_queues->elts;
+
+    for (i = 0; i < ngx_workflow_queues->nelts; i++) {
+        if (!ngx_queue_empty(&queue[i]->consumers)
+            && ngx_workflow_subscribe_others(queue[i], ours) == NGX_AGAIN)
+        {
+            rc = NGX_AGAIN;
+        }
+    }
+
+    return rc;
 }
 
 

@@ -122,6 +122,36 @@ ngx_workflow_zone_heir(ngx_shm_zone_t *zone)
 }
 
 
+ngx_uint_t
+ngx_workflow_zone_listeners(ngx_shm_zone_t *zone)
+{
+    ngx_pid_t               pid;
+    ngx_uint_t              i, n;
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *shared;
+    ngx_workflow_worker_t  *worker;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    shared = pool->data;
+    n = 0;
+
+    for (i = 0; i < NGX_MAX_PROCESSES; i++) {
+        worker = &shared->workers[i];
+        pid = (ngx_pid_t) worker->pid;
+
+        if (pid
+            && (worker->state == NGX_WORKFLOW_WORKER_LISTENING
+                || worker->state == NGX_WORKFLOW_WORKER_LEAVING)
+            && (kill(pid, 0) == 0 || ngx_errno != NGX_ESRCH))
+        {
+            n++;
+        }
+    }
+
+    return n;
+}
+
+
 ngx_int_t
 ngx_workflow_zone_init(ngx_shm_zone_t *zone, void *data)
 {

@@ -24,7 +24,9 @@ ngx_atomic_t *ngx_workflow_zone_counter(ngx_shm_zone_t *zone, ngx_str_t *name);
 /*
  * Whether this process listens.  A worker that leaves goes on listening until
  * one that stays does: ngx_workflow_zone_heir() is NGX_OK when there is one,
- * NGX_AGAIN when one is about to, NGX_DECLINED when nobody stays.
+ * NGX_AGAIN when one is about to, NGX_DECLINED when nobody stays.  The workers
+ * of another master have a zone of their own: how many listen here is what
+ * they are told from.
  */
 
 typedef enum {
@@ -37,6 +39,7 @@ typedef enum {
 void ngx_workflow_zone_worker(ngx_shm_zone_t *zone,
     ngx_workflow_worker_state_e state);
 ngx_int_t ngx_workflow_zone_heir(ngx_shm_zone_t *zone);
+ngx_uint_t ngx_workflow_zone_listeners(ngx_shm_zone_t *zone);
 
 /* The zone's init function. */
 ngx_int_t ngx_workflow_zone_init(ngx_shm_zone_t *zone, void *data);

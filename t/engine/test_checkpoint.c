@@ -3,7 +3,7 @@
 #include "engine.h"
 
 
-static gate_t    gate, last;
+static gate_t    gate, other;
 static unsigned  calls[3];
 
 
@@ -20,7 +20,7 @@ static void
 reset(void)
 {
     shut(&gate);
-    shut(&last);
+    shut(&other);
     memset(calls, 0, sizeof(calls));
 }
 
@@ -88,12 +88,12 @@ go_on(owner_t *o, const wf_workflow_t *w, const char *saved)
     owner_init(o, w);
     is_int(wf_run_restore(o->run, test_slice(saved)), 0, "restored");
     gate_open(&gate);
-    gate_open(&last);
+    gate_open(&other);
     is_int(owner_drive(o), WF_RUN_COMPLETED, "goes on and completes");
 }
 
 
-/* Three steps; the second one streams before and after the gate. */
+/* Three steps; the second one stops, streams, stops and streams. */
 
 static wf_status_t
 one(wf_run_t *run, const wf_event_t *ev)
@@ -118,6 +118,7 @@ two(wf_run_t *run, const wf_event_t *ev)
     (void) ev;
 
     count(1);
+    gate_pass(&other);
 
     if (send_text(run, "Three", "{\"from\": 2}") != WF_OK
         || wf_stream(run, "Progress", "{\"at\": 2}", 9) != WF_OK)
@@ -165,6 +166,7 @@ test_after_a_step(void)
     owner_step(&o);
     await_due(&o);
     ok(o.wakes > 0, "the owner is told that it is due");
+    gate_open(&other);
     gate_await(&gate, 1);
 
     saved = checkpoint(&o, 0, "saved");
@@ -209,6 +211,7 @@ test_not_due(uint32_t ms, const char *name)
     owner_init_saving(&o, &chain, ms);
     (void) wf_run_start(o.run, wf_slice("{}"));
     owner_step(&o);
+    gate_open(&other);
     gate_await(&gate, 1);
     is_int(wf_run_save_due(o.run), 0, name);
     gate_open(&gate);
@@ -269,7 +272,7 @@ join(wf_run_t *run, const wf_event_t *ev)
         return status == WF_AGAIN ? WF_OK : status;
     }
 
-    gate_pass(&last);
+    gate_pass(&other);
 
     (void) snprintf(text, sizeof(text), "[%s, %s, %s]", e[0]->data,
                     e[1]->data, e[2]->data);
@@ -328,11 +331,11 @@ test_events_worked_on(void)
     free(saved);
 
     gate_open(&gate);
-    gate_await(&last, 1);
+    gate_await(&other, 1);
 
     saved = checkpoint(&o, 0, "the step that sent them has ended");
 
-    gate_open(&last);
+    gate_open(&other);
     is_int(owner_drive(&o), WF_RUN_COMPLETED, "pieces complete");
     is_slice(wf_run_result(o.run), PIECES, "each of them once");
     owner_free(&o);
@@ -357,6 +360,7 @@ test_ended(void)
 
     reset();
     gate_open(&gate);
+    gate_open(&other);
     owner_init(&o, &chain);
     (void) wf_run_start(o.run, wf_slice("{}"));
     (void) wf_run_threads(o.run);

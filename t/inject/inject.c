@@ -5,8 +5,8 @@
  * are forked, and the test may write to it at any time.
  *
  * Whose call it is, the stack tells: that of the first caller which is not
- * nginx itself.  Allocations of the module are failed, whether it asks libc or
- * nginx for them; of libraries like hiredis only the calls to the kernel are.
+ * nginx itself.  hiredis may be a part of the module's file: the test says what
+ * of it is the module's own code.
  */
 
 #define _GNU_SOURCE
@@ -26,9 +26,15 @@
 
 
 #define FRAMES  16
+#define RANGES  1024
 
 
 /* What the test and the processes share. */
+
+typedef struct {
+    uint64_t   begin;
+    uint64_t   end;
+} range_t;
 
 typedef struct {
     uint32_t   mode;           /* of those below; 0 none */
@@ -36,16 +42,13 @@ typedef struct {
     uint32_t   count;          /* calls that were made */
     uint32_t   failed;
     uint64_t   site;           /* where it was called, in the module */
+    uint64_t   nranges;
+    range_t    ranges[RANGES]; /* the module's own code, in its file */
 } control_t;
 
-#define ALLOCATIONS  1
-#define CALLS        2
-
-
-typedef struct {
-    uintptr_t  begin;
-    uintptr_t  end;
-} range_t;
+#define ALLOCATIONS  1         /* of the module's own code */
+#define CALLS        2         /* to the kernel, of the module or hiredis */
+#define HIREDIS      3         /* allocations of hiredis */
 
 
 static control_t  *control;
@@ -71,6 +74,54 @@ within(const range_t *range, void *address)
 {
     return (uintptr_t) address >= range->begin
            && (uintptr_t) address < range->end;
+}
+
+
+/* Whether it is the module's code, and not that of a library within it. */
+
+static int
+ours(void *address)
+{
+    size_t    i;
+    uint64_t  offset;
+
+    if (!within(&module, address)) {
+        return 0;
+    }
+
+    offset = (uintptr_t) address - module.begin;
+
+    for (i = 0; i < control->nranges; i++) {
+        if (offset >= control->ranges[i].begin
+            && offset < control->ranges[i].end)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+counts(uint32_t mode, void *caller)
+{
+    int  own, library;
+
+    own = ours(caller);
+    library = !own && (within(&module, caller) || within(&hiredis, caller));
+
+    switch (mode) {
+
+    case ALLOCATIONS:
+        return own;
+
+    case CALLS:
+        return own || library;
+
+    default:
+        return library;
+    }
 }
 
 
@@ -121,9 +172,13 @@ fails(uint32_t mode)
     void     *frames[FRAMES];
     uint32_t  count;
 
-    if (control == NULL || control->mode != mode || inside) {
+    if (control == NULL || control->mode == 0 || inside
+        || (control->mode == CALLS) != (mode == CALLS))
+    {
         return 0;
     }
+
+    mode = control->mode;
 
     inside = 1;
     due = 0;
@@ -140,15 +195,12 @@ fails(uint32_t mode)
         /* void */
     }
 
-    if (i < n
-        && (within(&module, frames[i])
-            || (mode == CALLS && within(&hiredis, frames[i]))))
-    {
+    if (i < n && counts(mode, frames[i])) {
         count = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
         due = (count == control->target);
 
         if (due) {
-            while (i < n && !within(&module, frames[i])) {
+            while (i < n && !ours(frames[i])) {
                 i++;
             }
 
@@ -282,18 +334,18 @@ connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 }
 
 
-/* An eventfd, which the module reads and writes itself, may be interrupted; the
- * connections of hiredis may break. */
+/* The connections of hiredis break.  The module's own is an eventfd, which may
+ * not be ready, or interrupted. */
 
 static int
-broken(int fd)
+broken(int fd, int other)
 {
     int        type;
     socklen_t  len;
 
     len = sizeof(type);
     errno = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 ? ECONNRESET
-                                                                  : EINTR;
+                                                                  : other;
 
     return -1;
 }
@@ -302,28 +354,28 @@ broken(int fd)
 ssize_t
 read(int fd, void *data, size_t size)
 {
-    return fails(CALLS) ? broken(fd) : real_read(fd, data, size);
+    return fails(CALLS) ? broken(fd, EAGAIN) : real_read(fd, data, size);
 }
 
 
 ssize_t
 write(int fd, const void *data, size_t size)
 {
-    return fails(CALLS) ? broken(fd) : real_write(fd, data, size);
+    return fails(CALLS) ? broken(fd, EINTR) : real_write(fd, data, size);
 }
 
 
 ssize_t
 recv(int fd, void *data, size_t size, int flags)
 {
-    return fails(CALLS) ? broken(fd) : real_recv(fd, data, size, flags);
+    return fails(CALLS) ? broken(fd, EAGAIN) : real_recv(fd, data, size, flags);
 }
 
 
 ssize_t
 send(int fd, const void *data, size_t size, int flags)
 {
-    return fails(CALLS) ? broken(fd) : real_send(fd, data, size, flags);
+    return fails(CALLS) ? broken(fd, EINTR) : real_send(fd, data, size, flags);
 }
 
 

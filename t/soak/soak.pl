@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use List::Util qw(first max min sum0);
-use Time::HiRes qw(time sleep);
+use Time::HiRes qw(time);
 
 use Workflow;
 use Workflow::Plugin;
@@ -18,6 +18,7 @@ use Soak::Sender;
 use constant {
     RATE => 40,                # tasks in a second
     ATTEMPTS => 5,
+    LEASE => 2,
     DRAIN => 60,               # seconds for the last tasks to end
     TAKEOVER => 10,            # seconds: a lease is two, Redis may be away
     GROWTH => 32 * 1024,       # kilobytes that a worker may grow
@@ -50,13 +51,13 @@ close $file;
 chmod 0666, $record;
 $ENV{SOAK_RECORD} = $record;
 
-my $attempts = ATTEMPTS;
+my ($attempts, $lease) = (ATTEMPTS, LEASE);
 my @nginx = map { Workflow::Nginx->new(daemon => 1, log_level => 'warn',
     main => "env SOAK_RECORD;\n", http => <<"HTTP",
 keepalive_requests 1000000;
 workflow_load @{[ $plugin->path ]};
 workflow_queue tasks { url @{[ $redis->url ]}; }
-@{[ map { "workflow_service $_ { workflow $_; queue tasks; lease 2s;
+@{[ map { "workflow_service $_ { workflow $_; queue tasks; lease ${lease}s;
     max_attempts $attempts; retry_delay 200ms; retry_delay_max 1s;
     drain_timeout 1s; timeout 60s; }\n" } @services ]}
 HTTP
@@ -273,16 +274,26 @@ for my $id (sort keys %$runs) {
             } elsif ($given_up{$id}) {
                 $why{'a lease lost or handed back'}++;
 
+            } elsif ($kill && grep { $_ >= $run->{begin} - LEASE
+                && $_ <= $next->{begin} } @{ $faults->{redis_faults} })
+            {
+                # it was killed before it could know that it had lost the lease
+
+                $why{'a lease lost while Redis was away'}++;
+
             } else {
-                push @unexplained, "$id: $step at attempt $run->{attempt} by "
-                    . "$run->{pid}, again by $next->{pid}";
+                push @unexplained, sprintf '%s: %s at attempt %d by %d, again '
+                    . 'by %d after %.2f s%s', $id, $step, $run->{attempt},
+                    $run->{pid}, $next->{pid}, $next->{begin} - $run->{begin},
+                    $kill ? sprintf(', killed after %.2f s',
+                        $kill - $run->{begin}) : '';
             }
         }
     }
 }
 
 # So has every attempt but the first, also where no step was begun.  What a
-# worker that was killed had asked of a Redis that stood still, Redis does later.
+# killed worker had asked of a Redis that stood still is done later.
 
 my @times = (values %$killed, values %{ $faults->{frozen} },
     @{ $faults->{redis_faults} });

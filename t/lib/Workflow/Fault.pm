@@ -12,6 +12,7 @@ use IO::Select ();
 use Test::More ();
 use Time::HiRes qw(time sleep);
 use Workflow;
+use Workflow::Connection;
 use Workflow::Load;
 use Workflow::Plugin;
 use Workflow::Proxy;
@@ -111,15 +112,39 @@ sub input {
     return { steps => 1, events => 1, file => $self->{file}, %input };
 }
 
-# POST a task; {nginx} another one than the first.
+# POST a message, by one write on a connection of its own: HTTP::Tiny makes two,
+# of which the second waits for 40 ms.  Returns the status, 0: none came.
+
+sub post {
+    my ($self, $message, $nginx) = @_;
+    my $answer = eval {
+        my $c = Workflow::Connection->new($nginx // $self->nginx);
+        $c->send(Workflow::Connection::text('POST', '/process_message',
+            $message, 'Content-Type' => 'application/json'));
+        $c->answer(30);
+    };
+    return $answer ? $answer->{status} : 0;
+}
+
+# The same with a task; {nginx}: another one than the first.
 
 sub submit {
     my ($self, $id, %input) = @_;
-    my $nginx = delete $input{nginx} // $self->nginx;
-    my $answer = http_post($nginx->url('/process_message'),
-        new_task($id, $self->input(%input)));
-    $self->{inputs}{$id} = { %{ $self->input(%input) } };
-    return $answer->{status};
+    my $nginx = delete $input{nginx};
+    $self->{inputs}{$id} = $self->input(%input);
+    return $self->post(new_task($id, $self->{inputs}{$id}), $nginx);
+}
+
+# Answer those of the tasks that ask, once they have: an answer is taken before,
+# too.
+
+sub respond {
+    my ($self, @ids) = @_;
+    for my $id (grep { $self->{inputs}{$_}{ask} } @ids) {
+        $self->is_in('waiting', $id);
+        wait_for { $self->post(human_response($id, 'y')) == 200 } 15,
+            "an answer to $id";
+    }
 }
 
 sub accept {
@@ -152,12 +177,17 @@ sub is_in {
     }
 }
 
-# The process that runs a task.
+# The process that runs a task; the one that has run it last.
 
 sub pid_of {
     my ($self, $id) = @_;
     $self->is_in('running', $id);
-    return $self->field($id, 'worker') =~ /-(\d+)-\w+$/ ? $1 : die;
+    return $self->last_pid($id);
+}
+
+sub last_pid {
+    my ($self, $id) = @_;
+    return $self->field($id, 'worker') =~ /-(\d+)-\w+$/ ? $1 : 0;
 }
 
 # What steps of a task have been run: "step/attempt".

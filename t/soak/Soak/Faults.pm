@@ -20,9 +20,9 @@ use constant {
 
 sub new {
     my ($class, %options) = @_;
-    return bless { killed => {}, frozen => {}, count => {}, stopped => 0, redis_faults => [],
-        masters => [map { [$_->pid] } @{ $options{nginx} }], %options },
-        $class;
+    return bless { killed => {}, frozen => {}, count => {}, stopped => 0,
+        redis_faults => [], masters => [map { [$_->pid] }
+            @{ $options{nginx} }], %options }, $class;
 }
 
 sub start {

@@ -130,6 +130,7 @@ sub bury {
 my $old = $t->nginx;
 bury($old);
 $old->log_ok($killed);
+wait_for { $t->subscribers == 0 } 10, 'connections to be closed';
 my $begin = time;
 $t->{nginx} = $t->new_nginx;
 $t->once_ok('master and workers', @both);

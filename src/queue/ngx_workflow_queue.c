@@ -110,6 +110,8 @@ ngx_workflow_queue_lost(ngx_workflow_redis_t *redis)
 
     queue->is_ready = 0;
     queue->loading = 0;
+
+    queue->listening(queue);
 }
 
 
@@ -173,6 +175,7 @@ ngx_workflow_queue_loaded(ngx_workflow_command_t *command, redisReply *reply)
     }
 
     queue->is_ready = 1;
+    queue->listening(queue);
 
     ngx_workflow_queue_send(queue);
 

@@ -57,7 +57,7 @@ struct ngx_workflow_queue_s {
     ngx_uint_t                  channels;
     ngx_uint_t                  ours;         /* listeners of this nginx */
 
-    /* the worker has begun or ceased to listen */
+    /* the worker has begun or ceased to listen, or to pass on what it hears */
     void                      (*listening)(ngx_workflow_queue_t *queue);
 
     unsigned                    is_ready:1;

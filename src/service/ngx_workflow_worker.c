@@ -127,7 +127,9 @@ ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
     q = ngx_workflow_queues->elts;
 
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
-        if (!ngx_queue_empty(&q[i]->consumers) && !q[i]->listens) {
+        if (!ngx_queue_empty(&q[i]->consumers)
+            && (!q[i]->listens || !q[i]->is_ready))
+        {
             ngx_workflow_zone_worker(ngx_workflow_zone,
                                      NGX_WORKFLOW_WORKER_STARTING);
             return;

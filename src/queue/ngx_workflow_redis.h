@@ -83,8 +83,8 @@ struct ngx_workflow_redis_s {
     ngx_workflow_command_t      opening;
     ngx_uint_t                  opening_left;
     ngx_uint_t                  pending;
-    ngx_uint_t                  failures;    /* tries since it was of use; set to
-                                             0 by time, or by the owner */
+    ngx_uint_t                  failures;    /* tries since it was of use; set
+                                                to 0 by time, or by the owner */
     ngx_uint_t                  next_addr;
     ngx_msec_t                  since;       /* when it became ready */
 

@@ -2,8 +2,8 @@
  * The task's state machine: what is asked of the scripts, and what they
  * answer.  Worker's event loop only.
  *
- * States in Redis: queued, running, waiting (for an event); completed, failed, cancelled,
- * dead.
+ * States in Redis: queued, running, waiting (for an event); completed, failed,
+ * cancelled, dead.
  */
 
 #ifndef NGX_WORKFLOW_TASK_H_INCLUDED_

@@ -317,7 +317,8 @@ ngx_workflow_worker_close(void)
 
 /*
  * "<host>.<boot>.<pid namespace>-<pid>-<random>": unique among all workers of
- * all machines, for all time, and telling who can see whether the process lives.
+ * all machines, for all time, and telling who can see whether the process
+ * lives.
  */
 
 static ngx_int_t

@@ -218,7 +218,8 @@ is(($inbox->task('w2'))[-1]{data}{result}, '7', 'the result');
 
 is_deeply(post('deaf', new_task('d', {})), $ok, 'a task that does not run');
 is_deeply(post('deaf', human_response('d', $_)), $ok, "event $_") for 1, 2;
-is_deeply(post('deaf', human_response('d', 3)), $full, 'event 3');
+is_deeply(post('deaf', human_response('d', 3)),
+    [ 503, { detail => 'Too many events for the task' } ], 'event 3');
 is($redis->redis->llen('{llama_deploy.deaf}:events:d'), 2, 'two are kept');
 
 

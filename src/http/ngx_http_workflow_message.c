@@ -402,6 +402,10 @@ ngx_http_workflow_answer(ngx_http_request_t *r, ngx_workflow_answer_e answer)
     case NGX_WORKFLOW_FULL:
         return ngx_http_workflow_unavailable(r, "The queue is full");
 
+    case NGX_WORKFLOW_CROWDED:
+        return ngx_http_workflow_unavailable(r, "Too many events for the "
+                                             "task");
+
     default:
         return ngx_http_workflow_unavailable(r, "Redis cannot be reached");
     }

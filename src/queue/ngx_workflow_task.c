@@ -500,6 +500,7 @@ ngx_workflow_task_answer(redisReply *reply, ngx_int_t *outstanding)
         { "known", NGX_WORKFLOW_KNOWN },
         { "conflict", NGX_WORKFLOW_CONFLICT },
         { "full", NGX_WORKFLOW_FULL },
+        { "crowded", NGX_WORKFLOW_CROWDED },
         { "kept", NGX_WORKFLOW_KEPT },
         { "unknown", NGX_WORKFLOW_UNKNOWN },
         { "ended", NGX_WORKFLOW_ENDED }

@@ -264,7 +264,10 @@ ngx_workflow_plugin_manifest(ngx_workflow_plugin_t *plugin, wf_buf_t *error)
         return NULL;
     }
 
-    if (manifest->size < sizeof(wf_plugin_t)
+    /* the size that version 1.0 had */
+
+    if (manifest->size < offsetof(wf_plugin_t, workflows)
+                         + sizeof(manifest->workflows)
         || manifest->nworkflows == 0
         || manifest->workflows == NULL)
     {

@@ -19,7 +19,6 @@
 
 typedef struct {
     ngx_workflow_service_t     *service;
-    wf_action_t                 action;
     ngx_workflow_submission_t   s;
 } ngx_workflow_received_t;
 
@@ -268,7 +267,6 @@ ngx_workflow_received_create(ngx_workflow_service_t *service, wf_message_t *m,
     p = (u_char *) received + sizeof(ngx_workflow_received_t);
 
     received->service = service;
-    received->action = m->action;
 
     received->s.task_id.data = p;
     received->s.task_id.len = m->task_id.len;
@@ -318,21 +316,20 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
         break;
 
     case NGX_WORKFLOW_FULL:
-        if (received->action == WF_ACTION_NEW_TASK) {
-            ngx_log_error(NGX_LOG_ERR, service->log, 0,
-                          "workflow_service \"%V\": the queue is full, task "
-                          "\"%V\" is refused", &service->name,
-                          &received->s.task_id);
+        ngx_log_error(NGX_LOG_ERR, service->log, 0,
+                      "workflow_service \"%V\": the queue is full, task "
+                      "\"%V\" is refused", &service->name,
+                      &received->s.task_id);
 
-            if (received->s.task_id.len) {
-                ngx_workflow_refuse(received, &full);
-                return;
-            }
-
-            text = NULL;
-            break;
+        if (received->s.task_id.len) {
+            ngx_workflow_refuse(received, &full);
+            return;
         }
 
+        text = NULL;
+        break;
+
+    case NGX_WORKFLOW_CROWDED:
         text = "too many events for the task";
         break;
 

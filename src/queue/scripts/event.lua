@@ -5,7 +5,8 @@
 --       seconds to keep events of a task that is not known yet (0: refuse
 --       them), most events kept, channel of workers ("<namespace>:worker:"),
 --       service
--- returns "accepted" | "kept" | "known" | "unknown" | "ended" | "full"
+-- returns "accepted" | "kept" | "known" | "unknown" | "ended" |
+--         "crowded": too many events wait for the task
 
 local stream, task, events, bell, timers, seen = unpack(KEYS)
 local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -29,7 +30,7 @@ then
 end
 
 if redis.call('LLEN', events) >= limit then
-    return 'full'
+    return 'crowded'
 end
 
 if remember > 0 then

@@ -11,7 +11,10 @@ use Workflow;
 use Workflow::Load;
 use Workflow::Plugin;
 
-use constant PARKED => 20000;
+# fewer where the sanitizers take their time for each
+
+use constant SANITIZED => ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
+use constant PARKED => SANITIZED ? 20000 : 100000;
 
 my $probe = Workflow::Plugin->new('probe');
 my $chat = Workflow::Plugin->new('chat');
@@ -342,7 +345,7 @@ LOCATIONS
 sub park {
     my ($name, $from, $to) = @_;
     my $status = Workflow::Load::post($crowd->port, '/process_message',
-        [map { new_task("$name-$_", {}) } $from .. $to], 60);
+        [map { new_task("$name-$_", {}) } $from .. $to], 240);
     is_deeply($status, { 200 => $to - $from + 1 }, "$name: accepted");
 }
 
@@ -354,13 +357,11 @@ wait_for { parked() == 2000 } 30, 'the first ones to wait';
 my %before = map { $_ => rss($_) } $crowd->workers;
 
 park('crowd', 1, PARKED);
-wait_for { parked() == PARKED + 2000 } 60, 'all to wait';
+wait_for { parked() == PARKED + 2000 } 240, 'all to wait';
 
 # AddressSanitizer keeps what is freed for a while
 
-my $sanitized = ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
-
-for my $pid ($sanitized ? () : sort keys %before) {
+for my $pid (SANITIZED ? () : sort keys %before) {
     cmp_ok(rss($pid) - $before{$pid}, '<', 3 * 1024,
         PARKED . ' wait: a worker has not grown') || diag("$before{$pid} kB");
 }

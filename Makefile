@@ -27,13 +27,17 @@ all_cflags  = $(strip $(CFLAGS) $(SANITIZE_FLAGS))
 all_ldflags = $(strip $(LDFLAGS) $(SANITIZE_FLAGS))
 
 WARNINGS = -std=gnu99 -Wall -Wextra -Wpedantic -Werror
-INCLUDES = -Iinclude -Isrc/protocol -Isrc/engine -It
+INCLUDES = -Iinclude -Isrc/protocol -Isrc/engine -Isrc/control_plane -It
 
-PARTS    := protocol engine queue service http
+PARTS    := protocol engine queue control_plane service http
 SOURCES  := $(sort $(foreach p,$(PARTS),$(wildcard src/$(p)/*.c)))
 HEADERS  := $(sort $(foreach p,$(PARTS),$(wildcard src/$(p)/*.h)) \
                    include/workflow.h)
+PLAIN    := $(sort $(foreach p,protocol engine control_plane, \
+                             $(wildcard src/$(p)/*.c)))
+PLAIN_LIBS = -pthread -ljansson -lcurl -lcrypto -lm
 SCRIPTS  := $(sort $(wildcard src/queue/scripts/*.lua))
+INCLUDED := $(sort $(wildcard src/queue/scripts/include/*.lua))
 EMBED    := src/queue/scripts/embed.sh
 
 module    = $(BUILD)/ngx_http_workflow_module.so
@@ -42,8 +46,8 @@ workflows = $(patsubst src/workflows/%.c,$(BUILD)/workflows/%.so, \
                        $(sort $(wildcard src/workflows/*.c)))
 
 
-.PHONY: all run stop test install clean asan fuzz lint soak run-tests programs \
-        FORCE
+.PHONY: all run stop test install clean asan fuzz lint soak interop run-tests \
+        programs FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -59,7 +63,7 @@ define settings_text
 $(CC) $(all_cflags) $(all_ldflags)
 nginx $(NGINX) $(NGINX_SRC)
 $(shell $(NGINX) -V 2>&1 | cksum)
-$(SOURCES) $(HEADERS) $(SCRIPTS)
+$(SOURCES) $(HEADERS) $(SCRIPTS) $(INCLUDED)
 endef
 
 $(settings): FORCE
@@ -76,7 +80,8 @@ $(objs)/Makefile: config conf/configure.sh $(settings)
 	    LDFLAGS="$(all_ldflags)" \
 	    conf/configure.sh . $(BUILD)/nginx $(NGINX_SRC)
 
-$(module): $(objs)/Makefile $(SOURCES) $(HEADERS) $(SCRIPTS) $(EMBED)
+$(module): $(objs)/Makefile $(SOURCES) $(HEADERS) $(SCRIPTS) $(INCLUDED) \
+           $(EMBED)
 	sh $(EMBED) $(objs)/ngx_workflow_scripts.h $(SCRIPTS)
 	MAKEFLAGS="$${MAKEFLAGS%%-- *}" $(MAKE) -C $(BUILD)/nginx/tree \
 	    -f $(abspath $(objs))/Makefile modules
@@ -97,10 +102,11 @@ $(BUILD)/workflows/%.so: src/workflows/%.c include/workflow.h \
 # Unit tests: programs that link what needs no nginx.  Those named *_oom count
 # and fail allocations.
 
-library  = $(patsubst src/%.c,$(BUILD)/obj/%.o, \
-                      $(sort $(wildcard src/protocol/*.c src/engine/*.c)))
+library  = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(PLAIN))
 programs = $(patsubst t/%.c,$(BUILD)/t/%, \
-                      $(sort $(wildcard t/protocol/test_*.c t/engine/test_*.c)))
+                      $(sort $(wildcard t/protocol/test_*.c \
+                                        t/control_plane/test_*.c \
+                                        t/engine/test_*.c)))
 
 programs: $(programs)
 
@@ -113,7 +119,7 @@ $(BUILD)/t/%_oom: all_ldflags += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/t/%: t/%.c $(library) $(settings)
 	@mkdir -p $(@D)
 	$(CC) $(WARNINGS) $(all_cflags) $(INCLUDES) -MMD -MP -MF $@.d -o $@ $< \
-	    $(library) $(all_ldflags) -pthread -ljansson -lm
+	    $(library) $(all_ldflags) $(PLAIN_LIBS)
 
 -include $(library:.o=.d) $(programs:=.d)
 
@@ -193,18 +199,33 @@ soak: all
 	    t/soak/soak.pl $(SECONDS)
 
 
+# Against llama_deploy itself, in a Python environment below $(BUILD).  Where
+# that cannot be had the suite is left out, which fails unless OPTIONAL is set.
+# ONLY: parts of names of tests.
+
+ONLY     =
+OPTIONAL =
+
+interop: all
+	conf/packages.sh test
+	BUILD=$(BUILD) $(test_env) TEST_NGINX_BINARY=$(NGINX) \
+	    sh t/interop/run.sh $(ONLY) || [ $$? -eq 77 -a -n "$(OPTIONAL)" ]
+
+
 # Fuzzing by libFuzzer; what it finds of interest is kept below $(BUILD).
 
 FUZZ_SECONDS = 60
 
 fuzzers  = $(patsubst t/%.c,$(BUILD)/fuzz/%, \
-                      $(sort $(wildcard t/protocol/fuzz_*.c t/engine/fuzz_*.c)))
+                      $(sort $(wildcard t/protocol/fuzz_*.c \
+                                        t/control_plane/fuzz_*.c \
+                                        t/engine/fuzz_*.c)))
 
-$(BUILD)/fuzz/%: t/%.c $(wildcard src/protocol/*.c src/engine/*.c) $(HEADERS)
+$(BUILD)/fuzz/%: t/%.c $(PLAIN) $(HEADERS)
 	@mkdir -p $(@D) $@.corpus
 	$(CLANG) $(WARNINGS) -O1 -g $(INCLUDES) -o $@ \
 	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    $(filter %.c,$^) -pthread -ljansson -lm
+	    $(filter %.c,$^) $(PLAIN_LIBS)
 
 fuzz:
 	conf/packages.sh lint
@@ -222,7 +243,7 @@ fuzz:
 lint:
 	conf/packages.sh lint
 	$(MAKE) all programs BUILD=$(BUILD)/clang CC=$(CLANG)
-	for f in $(wildcard src/protocol/*.c src/engine/*.c src/workflows/*.c); \
+	for f in $(PLAIN) $(wildcard src/workflows/*.c); \
 	do \
 	    $(CLANG) --analyze -Xclang -analyzer-werror $(WARNINGS) $(INCLUDES) \
 	        -o /dev/null $$f || exit 1; \

@@ -48,7 +48,7 @@
 
 
 #define WF_ABI_MAJOR  1
-#define WF_ABI_MINOR  0
+#define WF_ABI_MINOR  1
 
 
 /* Event types that every workflow knows, llama_index.core.workflow.events. */
@@ -58,6 +58,17 @@
 #define WF_STOP_EVENT            "StopEvent"           /* result */
 #define WF_INPUT_REQUIRED_EVENT  "InputRequiredEvent"  /* prefix */
 #define WF_HUMAN_RESPONSE_EVENT  "HumanResponseEvent"  /* response */
+
+/*
+ * What became of a task that a step has sent by wf_send_task():
+ *
+ *     {"service": "...", "task_id": "...",
+ *      "status": "completed" | "failed" | "cancelled",
+ *      "result": any JSON value | null,
+ *      "error": {"type": "...", "message": "..."} | null}
+ */
+
+#define WF_TASK_RESULT_EVENT     "TaskResultEvent"     /* since 1.1 */
 
 
 typedef enum {
@@ -146,10 +157,11 @@ typedef struct {
 
 /*
  * A workflow.  What is consumed must be produced and the other way round, or
- * nginx refuses the plugin; InputRequiredEvent, HumanResponseEvent and the
- * types in external, which come from outside too, are exempt.  A run that has
- * nothing left to do waits if a step accepts HumanResponseEvent or a type in
- * external, and fails otherwise.
+ * nginx refuses the plugin; InputRequiredEvent, HumanResponseEvent,
+ * TaskResultEvent and the types in external, which come from outside too, are
+ * exempt.  A run that has nothing left to do waits if a step accepts
+ * HumanResponseEvent or a type in external, or if it has sent a task whose
+ * TaskResultEvent a step accepts and that is still to come; it fails otherwise.
  */
 
 typedef struct {
@@ -236,6 +248,11 @@ struct wf_host_s {
                            const char *text);
     void           *(*alloc)(wf_run_t *run, size_t size);
     const wf_info_t *(*info)(wf_run_t *run);
+
+    /* since 1.1 */
+    wf_status_t     (*send_task)(wf_run_t *run, const char *service,
+                                 const char *json, size_t len,
+                                 const char **task_id);
 };
 
 struct wf_run_s {
@@ -286,6 +303,24 @@ static inline wf_status_t
 wf_stop_text(wf_run_t *run, const char *text, size_t len)
 {
     return run->host->stop_text(run, text, len);
+}
+
+
+/*
+ * Send a task to another service of the namespace, or to this one; json is an
+ * object, the task's input.  Its result comes as a TaskResultEvent, for which
+ * the run waits without a thread or a slot.  *task_id, unless task_id is NULL,
+ * is the task's id, valid until the step's function returns: it is made from
+ * the run's own task, service and input, so that a step that is executed again
+ * sends the same task once; equal tasks are told apart by their number.  Blocks
+ * while more than 4 megabytes of the run's tasks wait to be sent.
+ */
+
+static inline wf_status_t
+wf_send_task(wf_run_t *run, const char *service, const char *json, size_t len,
+    const char **task_id)
+{
+    return run->host->send_task(run, service, json, len, task_id);
 }
 
 

@@ -159,6 +159,27 @@ wf_stream_json(wf_run_t *run, const char *type, json_t *fields)
 }
 
 
+/* Send a task to another service.  Takes the input, an object. */
+
+static inline wf_status_t
+wf_send_task_json(wf_run_t *run, const char *service, json_t *input,
+    const char **task_id)
+{
+    char         *text;
+    wf_status_t   rc;
+
+    text = wf_json_dump_(run, input);
+    if (text == NULL) {
+        return WF_ERROR;
+    }
+
+    rc = wf_send_task(run, service, text, strlen(text), task_id);
+    free(text);
+
+    return rc;
+}
+
+
 /* End the run.  Takes the result, any value. */
 
 static inline wf_status_t

@@ -168,7 +168,8 @@ for my $way (sort keys %ways) {
     is_deeply([map { $_->{data} } @messages], [
         { task_id => $id, session_id => undef, index => 1,
           data => { result => '42' } },
-        { task_id => $id, history => [], result => '42', data => {} }],
+        { task_id => $id, history => [], result => '42',
+          data => { status => 'completed', result => '42' } }],
         "$way: answered");
 
     $id = 'ask-' . ++$n;

@@ -336,7 +336,8 @@ wf_names_exempt(const wf_workflow_t *w, const char *name)
     const char *const  *type;
 
     if (strcmp(name, WF_INPUT_REQUIRED_EVENT) == 0
-        || strcmp(name, WF_HUMAN_RESPONSE_EVENT) == 0)
+        || strcmp(name, WF_HUMAN_RESPONSE_EVENT) == 0
+        || strcmp(name, WF_TASK_RESULT_EVENT) == 0)
     {
         return 1;
     }

@@ -6,8 +6,9 @@
 #include "wf_engine.h"
 
 
-static size_t wf_context_find(const wf_engine_run_t *run, const char *key,
+static size_t wf_context_search(const wf_engine_run_t *run, wf_slice_t key,
     int *found);
+static int wf_context_compare(wf_slice_t a, wf_slice_t b);
 
 
 wf_value_t *
@@ -38,33 +39,35 @@ wf_value_release(wf_value_t *value)
 }
 
 
-wf_value_t *
-wf_context_get(const wf_engine_run_t *run, const char *key)
+wf_entry_t *
+wf_context_find(const wf_engine_run_t *run, wf_slice_t key)
 {
     int     found;
     size_t  i;
 
-    i = wf_context_find(run, key, &found);
+    i = wf_context_search(run, key, &found);
 
-    return found ? run->entries[i].value : NULL;
+    return found ? &run->entries[i] : NULL;
 }
 
 
 /* Takes the value over, unless it returns -1: no memory. */
 
 int
-wf_context_set(wf_engine_run_t *run, const char *key, wf_value_t *value)
+wf_context_set(wf_engine_run_t *run, wf_slice_t key, wf_value_t *value,
+    int changed)
 {
     int          found;
     char        *copy;
     size_t       i, size;
     wf_entry_t  *entries;
 
-    i = wf_context_find(run, key, &found);
+    i = wf_context_search(run, key, &found);
 
     if (found) {
         wf_value_release(run->entries[i].value);
         run->entries[i].value = value;
+        run->entries[i].changed = changed;
         return 0;
     }
 
@@ -80,16 +83,21 @@ wf_context_set(wf_engine_run_t *run, const char *key, wf_value_t *value)
         run->size = size;
     }
 
-    copy = wf_strdup(key);
+    copy = malloc(key.len + 1);
     if (copy == NULL) {
         return -1;
     }
 
+    memcpy(copy, key.data, key.len);
+    copy[key.len] = '\0';
+
     memmove(&run->entries[i + 1], &run->entries[i],
             (run->nentries - i) * sizeof(wf_entry_t));
 
-    run->entries[i].key = copy;
+    run->entries[i].key.data = copy;
+    run->entries[i].key.len = key.len;
     run->entries[i].value = value;
+    run->entries[i].changed = changed;
     run->nentries++;
 
     return 0;
@@ -103,15 +111,56 @@ wf_context_free(wf_engine_run_t *run)
 
     for (i = 0; i < run->nentries; i++) {
         wf_value_release(run->entries[i].value);
-        free(run->entries[i].key);
+        free((char *) run->entries[i].key.data);
     }
 
     free(run->entries);
 }
 
 
+int
+wf_run_set(wf_engine_run_t *run, wf_slice_t key, wf_slice_t json)
+{
+    int          rc;
+    wf_value_t  *value;
+
+    value = wf_value_create(json);
+    if (value == NULL) {
+        return -1;
+    }
+
+    pthread_mutex_lock(&run->lock);
+
+    rc = wf_context_set(run, key, value, 0);
+
+    pthread_mutex_unlock(&run->lock);
+
+    if (rc != 0) {
+        free(value);
+    }
+
+    return rc;
+}
+
+
+int
+wf_run_context(const wf_engine_run_t *run, size_t i, wf_run_context_t *entry)
+{
+    if (i >= run->nentries) {
+        return 0;
+    }
+
+    entry->key = run->entries[i].key;
+    entry->value.data = run->entries[i].value->data;
+    entry->value.len = run->entries[i].value->len;
+    entry->changed = run->entries[i].changed;
+
+    return 1;
+}
+
+
 static size_t
-wf_context_find(const wf_engine_run_t *run, const char *key, int *found)
+wf_context_search(const wf_engine_run_t *run, wf_slice_t key, int *found)
 {
     int     c;
     size_t  low, high, middle;
@@ -123,7 +172,7 @@ wf_context_find(const wf_engine_run_t *run, const char *key, int *found)
     while (low < high) {
         middle = low + (high - low) / 2;
 
-        c = strcmp(run->entries[middle].key, key);
+        c = wf_context_compare(run->entries[middle].key, key);
 
         if (c == 0) {
             *found = 1;
@@ -139,4 +188,15 @@ wf_context_find(const wf_engine_run_t *run, const char *key, int *found)
     }
 
     return low;
+}
+
+
+static int
+wf_context_compare(wf_slice_t a, wf_slice_t b)
+{
+    int  c;
+
+    c = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
 }

@@ -27,6 +27,13 @@
 /* Bytes of wf_alloc() that need no malloc(). */
 #define WF_CALL_ARENA       1024
 
+/* Tasks that a run may send to other services. */
+#define WF_MAX_SUBTASKS     10000
+
+/* Bytes of a task's id, and hexadecimal digits of the digest in it. */
+#define WF_MAX_SUBTASK_ID   256
+#define WF_DIGEST_LEN       32
+
 /* How often a step that blocks looks whether nginx is leaving, in ns. */
 #define WF_LEAVING_PERIOD   (INT64_C(50) * 1000000)
 
@@ -59,12 +66,14 @@ struct wf_graph_s {
     wf_graph_step_t    *steps;          /* sorted by name */
     wf_graph_type_t    *types;          /* that steps accept, sorted by name */
     int                 waits;          /* for events from outside */
+    int                 results;        /* of tasks it has sent are accepted */
 };
 
 
 typedef struct wf_job_s   wf_job_t;
 typedef struct wf_item_s  wf_item_t;
 typedef struct wf_call_s  wf_call_t;
+typedef struct wf_subtask_s  wf_subtask_t;
 
 
 /* An event for one step.  It is in one queue at most, or in progress; what
@@ -74,6 +83,7 @@ struct wf_job_s {
     wf_job_t           *next;
     wf_job_t           *next_kept;
     wf_item_t          *item;
+    wf_subtask_t       *sent;           /* tasks that its calls have sent */
     int64_t             first;          /* when it was executed first, in ms */
     int64_t             due;
     uint64_t            order;          /* in which it was sent */
@@ -121,9 +131,43 @@ typedef struct {
 
 
 typedef struct {
-    char               *key;
+    wf_slice_t          key;            /* allocated, a NUL behind it */
     wf_value_t         *value;
+    int                 changed;        /* was set by a step of this run */
 } wf_entry_t;
+
+
+/* A task that was sent to another service, or the result of one that will be
+ * sent.  Once it is in Redis, its service and input are forgotten. */
+
+struct wf_subtask_s {
+    wf_run_task_t       task;           /* first */
+    wf_subtask_t       *next;           /* in order */
+    wf_subtask_t       *same;           /* in a bucket */
+    wf_subtask_t       *of_job;
+    wf_item_t          *early;          /* its result */
+    uint32_t            number;         /* among equal ones, from 1 */
+    unsigned            sent:1;
+    unsigned            answered:1;
+    unsigned            again:1;        /* by a call that is made again */
+    char                digest[WF_DIGEST_LEN];
+    char                id[];
+};
+
+
+typedef struct {
+    wf_subtask_t       *first;
+    wf_subtask_t      **last;
+    wf_run_task_t      *unsent;         /* not yet taken by the owner */
+    wf_run_task_t     **last_unsent;
+    uint32_t            nunsent;        /* these, and those being sent */
+    uint32_t            n;
+    uint32_t            outstanding;    /* without a result */
+    size_t              size;           /* of inputs not yet sent */
+    wf_subtask_t       *buckets[256];
+    size_t              prefix_len;
+    char                prefix[];       /* what all ids begin with */
+} wf_subtasks_t;
 
 
 struct wf_engine_run_s {
@@ -158,6 +202,8 @@ struct wf_engine_run_s {
     wf_entry_t         *entries;        /* sorted by key */
     size_t              nentries;
     size_t              size;
+
+    wf_subtasks_t      *subtasks;       /* NULL: none were sent */
 
     wf_run_output_t    *output;
     wf_run_output_t   **last_output;
@@ -196,6 +242,7 @@ struct wf_call_s {
     wf_engine_run_t    *engine;
     uint64_t            number;         /* among the run's calls, from 1 */
     uint64_t            streamed;       /* events */
+    uint32_t            again;          /* tasks that were sent before */
     wf_job_t           *job;
     wf_call_t          *next;
     wf_call_t         **prev;
@@ -295,6 +342,8 @@ wf_status_t wf_host_check_event(wf_call_t *call, const char *function,
 wf_status_t wf_host_ended(wf_call_t *call);
 wf_status_t wf_host_no_memory(wf_call_t *call);
 void wf_host_unlock(wf_engine_run_t *run, int wake);
+void wf_host_wait_room(wf_engine_run_t *run,
+    const size_t *size);                                    /* locked */
 
 /* wf_send.c */
 
@@ -305,14 +354,56 @@ wf_status_t wf_host_stop_text(wf_run_t *r, const char *text, size_t len);
 wf_status_t wf_host_stream(wf_run_t *r, const char *type, const char *json,
     size_t len);
 
+/* wf_subtask_send.c */
+
+wf_status_t wf_host_send_task(wf_run_t *r, const char *service,
+    const char *json, size_t len, const char **task_id);
+int wf_subtask_service(const char *name);           /* 1: a service's name */
+int wf_subtask_digest(wf_slice_t text, char *digest);
+
+/* wf_subtask.c */
+
+wf_subtasks_t *wf_subtasks(wf_engine_run_t *run);   /* locked; made if needed */
+void wf_subtasks_free(wf_subtasks_t *tasks);
+wf_subtask_t *wf_subtask_create(void);
+void wf_subtask_free(wf_subtask_t *task);
+void wf_subtask_add(wf_subtasks_t *tasks, wf_subtask_t *task,
+    const char *digest, uint32_t number);                   /* locked */
+void wf_subtask_put_out(wf_subtasks_t *tasks, wf_subtask_t *task); /* locked */
+wf_subtask_t *wf_subtask_find(const wf_subtasks_t *tasks, const char *digest,
+    uint32_t number);                                       /* locked */
+uint32_t wf_subtask_number(const wf_subtasks_t *tasks,
+    const char *digest);                                    /* locked */
+void wf_subtask_begin(wf_call_t *call);                     /* locked */
+int wf_subtask_waits(const wf_engine_run_t *run);           /* locked */
+int wf_subtask_result(wf_engine_run_t *run, wf_slice_t fields,
+    wf_item_t *item);                                       /* free */
+int wf_subtask_suffix(wf_slice_t text, uint32_t *number);
+
+/* wf_subtask_save.c */
+
+void wf_save_subtasks(const wf_engine_run_t *run, wf_buf_t *b); /* locked */
+void wf_save_sent(const wf_engine_run_t *run, const wf_job_t *job,
+    wf_buf_t *b);                                           /* locked */
+int wf_restore_subtasks(wf_engine_run_t *run, wf_slice_t list); /* locked */
+int wf_restore_sent(wf_engine_run_t *run, wf_job_t *job,
+    wf_slice_t list);                                       /* locked */
+
+/* wf_restore.c */
+
+int wf_restore_json(wf_buf_t *b, wf_slice_t string, wf_slice_t *json);
+int wf_restore_text(wf_buf_t *b, wf_slice_t string, wf_slice_t *text);
+int wf_restore_member(wf_slice_t object, const char *name,
+    wf_json_type_t type, wf_slice_t *value);
+
 /* wf_context.c */
 
 wf_value_t *wf_value_create(wf_slice_t data);
 void wf_value_release(wf_value_t *value);                   /* locked */
-wf_value_t *wf_context_get(const wf_engine_run_t *run,
-    const char *key);                                       /* locked */
-int wf_context_set(wf_engine_run_t *run, const char *key,
-    wf_value_t *value);                                     /* locked */
+wf_entry_t *wf_context_find(const wf_engine_run_t *run,
+    wf_slice_t key);                                        /* locked */
+int wf_context_set(wf_engine_run_t *run, wf_slice_t key, wf_value_t *value,
+    int changed);                                           /* locked */
 void wf_context_free(wf_engine_run_t *run);
 
 /* wf_collect.c */

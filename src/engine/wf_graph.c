@@ -213,6 +213,7 @@ wf_graph_find_waits(wf_graph_t *g, const wf_workflow_t *w)
     const char *const  *type;
 
     g->waits = wf_graph_type(g, wf_slice(WF_HUMAN_RESPONSE_EVENT)) != NULL;
+    g->results = wf_graph_type(g, wf_slice(WF_TASK_RESULT_EVENT)) != NULL;
 
     if (w->external == NULL) {
         return;

@@ -37,7 +37,8 @@ const wf_host_t  wf_host = {
     wf_host_sleep,
     wf_host_log,
     wf_host_alloc,
-    wf_host_info
+    wf_host_info,
+    wf_host_send_task
 };
 
 
@@ -46,7 +47,8 @@ wf_host_get(wf_run_t *r, const char *key, const char **json, size_t *len)
 {
     wf_call_t        *call;
     wf_hold_t        *hold;
-    wf_value_t       *value;
+    wf_entry_t       *entry;
+    wf_slice_t        name;
     wf_engine_run_t  *run;
 
     call = (wf_call_t *) r;
@@ -61,27 +63,30 @@ wf_host_get(wf_run_t *r, const char *key, const char **json, size_t *len)
         return wf_host_no_memory(call);
     }
 
+    name.data = key;
+    name.len = strlen(key);
+
     pthread_mutex_lock(&run->lock);
 
-    value = wf_context_get(run, key);
+    entry = wf_context_find(run, name);
 
-    if (value != NULL) {
-        value->refs++;
+    if (entry != NULL) {
+        hold->value = entry->value;
+        hold->value->refs++;
     }
 
     pthread_mutex_unlock(&run->lock);
 
-    if (value == NULL) {
+    if (entry == NULL) {
         return wf_call_error(call, WF_AGAIN, "Key '", key,
                              "' not found in Context", NULL);
     }
 
-    hold->value = value;
     hold->next = call->holds;
     call->holds = hold;
 
-    *json = value->data;
-    *len = value->len;
+    *json = hold->value->data;
+    *len = hold->value->len;
 
     return WF_OK;
 }
@@ -93,7 +98,7 @@ wf_host_set(wf_run_t *r, const char *key, const char *json, size_t len)
     int               rc, ended;
     wf_call_t        *call;
     wf_value_t       *value;
-    wf_slice_t        data = { NULL, 0 };
+    wf_slice_t        name, data = { NULL, 0 };
     wf_status_t       status;
     wf_engine_run_t  *run;
 
@@ -120,10 +125,13 @@ wf_host_set(wf_run_t *r, const char *key, const char *json, size_t len)
         return wf_host_no_memory(call);
     }
 
+    name.data = key;
+    name.len = strlen(key);
+
     pthread_mutex_lock(&run->lock);
 
     ended = wf_run_ended(run);
-    rc = ended ? 0 : wf_context_set(run, key, value);
+    rc = ended ? 0 : wf_context_set(run, name, value, 1);
 
     pthread_mutex_unlock(&run->lock);
 

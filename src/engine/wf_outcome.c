@@ -167,14 +167,14 @@ wf_run_time_out(wf_engine_run_t *run, const char *seconds)
 
 
 void
-wf_run_abort(wf_engine_run_t *run, const char *text)
+wf_run_abort(wf_engine_run_t *run, const char *text, int final)
 {
     pthread_mutex_lock(&run->lock);
 
     if (!wf_run_ended(run)) {
         run->error_text.data = text;
         run->error_text.len = strlen(text);
-        run->final = 1;
+        run->final = final;
 
         wf_run_end_without_result(run, WF_RUN_FAILED);
     }

@@ -17,28 +17,28 @@ typedef struct {
     int64_t                 delay;
     int64_t                 order;
     int64_t                 streamed;
+    wf_slice_t              sent;       /* data NULL: nothing */
     int                     kept;
 } wf_saved_t;
 
 
-static int wf_restore_context(wf_engine_run_t *run, wf_slice_t context);
+static int wf_restore_context(wf_engine_run_t *run, wf_slice_t context,
+    int changed);
+static int wf_restore_changed(wf_engine_run_t *run, wf_slice_t list);
 static int wf_restore_collected(wf_engine_run_t *run, wf_slice_t list);
 static int wf_restore_pending(wf_engine_run_t *run, wf_slice_t list);
 static int wf_restore_event(wf_engine_run_t *run, wf_slice_t object,
     wf_saved_t *saved, wf_buf_t *data);
-static int wf_restore_json(wf_buf_t *b, wf_slice_t string, wf_slice_t *json);
-static int wf_restore_text(wf_buf_t *b, wf_slice_t string, wf_slice_t *text);
 static int wf_restore_number(wf_slice_t object, const char *name, int64_t *n);
-static int wf_restore_member(wf_slice_t object, const char *name,
-    wf_json_type_t type, wf_slice_t *value);
 
 
 int
 wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
 {
-    int              rc;
+    int              rc, known;
     int64_t          version;
-    wf_slice_t       object, running, context, collected, pending;
+    wf_slice_t       object, running, context, changed, collected, pending;
+    wf_slice_t       tasks;
     wf_json_error_t  error;
 
     rc = wf_json_check(saved, &object, &error);
@@ -63,10 +63,24 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
 
     run->started = wf_json_type(running) == WF_JSON_TRUE;
 
-    rc = wf_restore_context(run, context);
+    /* An ended run's context is what the next run finds.  Text of older
+     * versions says nothing of what was set. */
+
+    known = wf_restore_member(object, "changed", WF_JSON_ARRAY, &changed) == 0;
+
+    rc = wf_restore_context(run, context, run->started && !known);
+
+    if (rc == 0 && known) {
+        rc = wf_restore_changed(run, changed);
+    }
 
     if (rc == 0) {
         rc = wf_restore_collected(run, collected);
+    }
+
+    if (rc == 0 && wf_json_get(object, "tasks", &tasks)) {
+        rc = wf_json_type(tasks) == WF_JSON_ARRAY
+             ? wf_restore_subtasks(run, tasks) : -1;
     }
 
     if (rc == 0 && wf_json_get(object, "pending", &pending)) {
@@ -85,7 +99,7 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
 
 
 static int
-wf_restore_context(wf_engine_run_t *run, wf_slice_t context)
+wf_restore_context(wf_engine_run_t *run, wf_slice_t context, int changed)
 {
     int              rc;
     wf_buf_t         name = WF_BUF_INIT, text = WF_BUF_INIT;
@@ -111,13 +125,50 @@ wf_restore_context(wf_engine_run_t *run, wf_slice_t context)
 
         value = wf_value_create(json);
 
-        if (value == NULL || wf_context_set(run, key.data, value) != 0) {
+        if (value == NULL || wf_context_set(run, key, value, changed) != 0) {
             free(value);
             rc = -2;
         }
     }
 
     wf_buf_free(&name);
+    wf_buf_free(&text);
+
+    return rc;
+}
+
+
+static int
+wf_restore_changed(wf_engine_run_t *run, wf_slice_t list)
+{
+    int              rc;
+    wf_buf_t         text = WF_BUF_INIT;
+    wf_entry_t      *entry;
+    wf_slice_t       key, string;
+    wf_json_iter_t   it;
+
+    rc = 0;
+
+    wf_json_iter_init(&it, list);
+
+    while (rc == 0 && wf_json_next(&it, &key, &string)) {
+
+        rc = wf_restore_text(&text, string, &key);
+
+        if (rc != 0) {
+            break;
+        }
+
+        entry = wf_context_find(run, key);
+
+        if (entry != NULL) {
+            entry->changed = 1;
+
+        } else {
+            rc = -1;
+        }
+    }
+
     wf_buf_free(&text);
 
     return rc;
@@ -212,6 +263,15 @@ wf_restore_pending(wf_engine_run_t *run, wf_slice_t list)
         job->streamed = (uint64_t) saved.streamed;
         job->kept = saved.kept != 0;
 
+        if (saved.sent.data != NULL) {
+            rc = wf_restore_sent(run, job, saved.sent);
+
+            if (rc != 0) {
+                free(item);
+                break;
+            }
+        }
+
         if (saved.elapsed >= 0) {
             job->timed = 1;
             job->first = wf_time() - saved.elapsed;
@@ -299,11 +359,18 @@ wf_restore_event(wf_engine_run_t *run, wf_slice_t object, wf_saved_t *saved,
         return -1;
     }
 
+    if (!wf_json_get(object, "sent", &saved->sent)) {
+        saved->sent.data = NULL;
+
+    } else if (wf_json_type(saved->sent) != WF_JSON_ARRAY) {
+        return -1;
+    }
+
     return 0;
 }
 
 
-static int
+int
 wf_restore_json(wf_buf_t *b, wf_slice_t string, wf_slice_t *json)
 {
     int              rc;
@@ -318,7 +385,7 @@ wf_restore_json(wf_buf_t *b, wf_slice_t string, wf_slice_t *json)
 
 /* The text has a NUL behind it. */
 
-static int
+int
 wf_restore_text(wf_buf_t *b, wf_slice_t string, wf_slice_t *text)
 {
     if (wf_json_type(string) != WF_JSON_STRING) {
@@ -377,7 +444,7 @@ wf_restore_number(wf_slice_t object, const char *name, int64_t *n)
 }
 
 
-static int
+int
 wf_restore_member(wf_slice_t object, const char *name, wf_json_type_t type,
     wf_slice_t *value)
 {

@@ -127,6 +127,7 @@ wf_run_free(wf_engine_run_t *run)
 
     wf_run_output_free(run->no_result);
     wf_context_free(run);
+    wf_subtasks_free(run->subtasks);
     wf_buf_free(&run->error);
 
     if (run->result != NULL) {
@@ -179,6 +180,10 @@ wf_run_event(wf_engine_run_t *run, const char *type, wf_slice_t fields)
     item = wf_item_create(t, t->nsteps, fields);
     if (item == NULL) {
         return -1;
+    }
+
+    if (strcmp(type, WF_TASK_RESULT_EVENT) == 0) {
+        return wf_subtask_result(run, fields, item);
     }
 
     pthread_mutex_lock(&run->lock);
@@ -380,7 +385,7 @@ void
 wf_run_settle(wf_engine_run_t *run)
 {
     if (run->started && run->nbusy == 0 && !run->graph->waits
-        && !wf_run_ended(run))
+        && !wf_subtask_waits(run) && !wf_run_ended(run))
     {
         wf_run_fail_idle(run);
     }

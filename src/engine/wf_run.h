@@ -39,6 +39,25 @@ struct wf_run_output_s {
 };
 
 
+/* A task that a step sends to another service. */
+
+typedef struct wf_run_task_s  wf_run_task_t;
+
+struct wf_run_task_s {
+    wf_run_task_t    *next;
+    wf_slice_t        id;
+    wf_slice_t        service;
+    wf_slice_t        input;     /* a JSON object */
+};
+
+
+typedef struct {
+    wf_slice_t        key;
+    wf_slice_t        value;     /* JSON */
+    int               changed;   /* set by a step, maybe to what it was */
+} wf_run_context_t;
+
+
 typedef struct {
     wf_slice_t     task_id;
     wf_slice_t     session_id;          /* data NULL: none */
@@ -77,6 +96,10 @@ wf_engine_run_t *wf_run_create(const wf_graph_t *g,
 /* Only when no thread works or will work on the run any more. */
 void wf_run_free(wf_engine_run_t *run);
 
+/* A key of the context that was there before the run: before wf_run_start().
+ * json is checked JSON.  -1: no memory. */
+int wf_run_set(wf_engine_run_t *run, wf_slice_t key, wf_slice_t json);
+
 /* Begin with a StartEvent, whose fields are a checked JSON object.
  * -1: no memory. */
 int wf_run_start(wf_engine_run_t *run, wf_slice_t input);
@@ -91,9 +114,10 @@ int wf_run_start(wf_engine_run_t *run, wf_slice_t input);
 int wf_run_restore(wf_engine_run_t *run, wf_slice_t saved);
 
 /*
- * Append the run's state as a JSON object: context, collected events, pending
- * events and retries, and events that steps in progress were given (those will
- * be run again).  Nothing of what wf_run_take_output() takes.
+ * Append the run's state as a JSON object: context and which keys of it were
+ * set, collected events, pending events and retries, events that steps in
+ * progress were given (those will be run again), and tasks that were sent.
+ * Nothing of what wf_run_take_output() takes.
  */
 int wf_run_save(wf_engine_run_t *run, wf_buf_t *b);
 
@@ -150,14 +174,26 @@ void wf_run_wake(wf_engine_run_t *run);
 void wf_run_cancel(wf_engine_run_t *run);
 void wf_run_time_out(wf_engine_run_t *run, const char *seconds);
 
-/* The same with an error of the owner's, a final one, whose text must outlive
- * the run. */
-void wf_run_abort(wf_engine_run_t *run, const char *text);
+/* The same with an error of the owner's, whose text must outlive the run; see
+ * wf_run_error_final(). */
+void wf_run_abort(wf_engine_run_t *run, const char *text, int final);
 
 /* Take the list of streamed events, oldest first; free each by
  * wf_run_output_free().  After it, wake may be called again. */
 wf_run_output_t *wf_run_take_output(wf_engine_run_t *run);
 void wf_run_output_free(wf_run_output_t *out);
+
+/*
+ * The next task that is to be sent, NULL: there is none.  It is the run's, and
+ * to be told by wf_run_task_sent(), after which it must not be used, when it is
+ * where it will not get lost.  A saved run sends again what was not told.  The
+ * result is an event, WF_TASK_RESULT_EVENT; "task_id" in it says whose.
+ */
+const wf_run_task_t *wf_run_take_task(wf_engine_run_t *run);
+void wf_run_task_sent(wf_engine_run_t *run, const wf_run_task_t *task);
+
+/* How many are not told yet, taken or not. */
+unsigned wf_run_unsent_tasks(wf_engine_run_t *run);
 
 /*
  * Of an ended run, valid until it is freed.  The result is a JSON value.  The
@@ -167,6 +203,11 @@ void wf_run_output_free(wf_run_output_t *out);
 wf_slice_t wf_run_result(const wf_engine_run_t *run);
 wf_slice_t wf_run_error(const wf_engine_run_t *run);
 int wf_run_error_final(const wf_engine_run_t *run);
+
+/* Of an ended run, valid until it is freed: entry i of its context, from 0, in
+ * the order of the keys.  0: there are no more. */
+int wf_run_context(const wf_engine_run_t *run, size_t i,
+    wf_run_context_t *entry);
 
 
 #endif /* WF_RUN_H_INCLUDED_ */

@@ -3,11 +3,14 @@
  * be, and keeps its bytes.
  *
  *     {"version": 1, "running": true, "context": {"count": "1"},
+ *      "changed": ["count"],
  *      "collected": [{"step": "join", "type": "Part", "data": "{}",
  *                     "order": 0}],
  *      "pending": [{"step": "join", "type": "Part", "data": "{}",
  *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5,
  *                   "streamed": 2}]}
+ *
+ * and what wf_subtask_save.c adds.
  */
 
 #include "wf_engine.h"
@@ -15,6 +18,7 @@
 
 static void wf_save_run(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_context(wf_engine_run_t *run, wf_buf_t *b);
+static void wf_save_changed(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_collected(wf_engine_run_t *run, wf_buf_t *b);
 static void wf_save_kept(wf_engine_run_t *run, const wf_queue_t *kept,
     wf_buf_t *b);
@@ -90,11 +94,17 @@ wf_save_run(wf_engine_run_t *run, wf_buf_t *b)
     wf_buf_adds(b, run->started && !wf_run_ended(run) ? "true" : "false");
 
     wf_save_context(run, b);
+
+    if (!wf_run_ended(run)) {
+        wf_save_changed(run, b);
+    }
+
     wf_save_collected(run, b);
 
     /* What an ended run left undone is not done later. */
 
     if (!wf_run_ended(run)) {
+        wf_save_subtasks(run, b);
         wf_save_pending(run, b);
     }
 
@@ -117,12 +127,42 @@ wf_save_context(wf_engine_run_t *run, wf_buf_t *b)
             wf_buf_adds(b, ", ");
         }
 
-        wf_json_quote(b, entry->key, strlen(entry->key));
+        wf_json_quote(b, entry->key.data, entry->key.len);
         wf_buf_adds(b, ": ");
         wf_json_quote(b, entry->value->data, entry->value->len);
     }
 
     wf_buf_addc(b, '}');
+}
+
+
+static void
+wf_save_changed(wf_engine_run_t *run, wf_buf_t *b)
+{
+    int          first;
+    size_t       i;
+    wf_entry_t  *entry;
+
+    wf_buf_adds(b, ", \"changed\": [");
+
+    first = 1;
+
+    for (i = 0; i < run->nentries; i++) {
+        entry = &run->entries[i];
+
+        if (!entry->changed) {
+            continue;
+        }
+
+        if (!first) {
+            wf_buf_adds(b, ", ");
+        }
+
+        first = 0;
+        wf_json_quote(b, entry->key.data, entry->key.len);
+    }
+
+    wf_buf_addc(b, ']');
 }
 
 
@@ -243,6 +283,8 @@ wf_save_job(wf_engine_run_t *run, const wf_job_t *job, int64_t now,
     if (streamed != 0) {
         wf_save_number("streamed", (int64_t) streamed, b);
     }
+
+    wf_save_sent(run, job, b);
 
     wf_buf_addc(b, '}');
 }

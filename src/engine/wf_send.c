@@ -12,7 +12,6 @@ static wf_status_t wf_host_queue(wf_call_t *call, wf_item_t *item);
 static wf_status_t wf_host_complete(wf_call_t *call, wf_slice_t json);
 static wf_status_t wf_host_put_out(wf_call_t *call, const char *type,
     wf_slice_t fields);
-static void wf_host_wait_output(wf_engine_run_t *run);
 
 
 wf_status_t
@@ -267,7 +266,7 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
 
     pthread_mutex_lock(&run->lock);
 
-    wf_host_wait_output(run);
+    wf_host_wait_room(run, &run->output_size);
 
     if (wf_run_ended(run)) {
         pthread_mutex_unlock(&run->lock);
@@ -292,16 +291,16 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
 }
 
 
-/* A step that streams faster than its events can be published is slowed down:
- * memory is not the place to keep them. */
+/* A step that streams, or sends tasks, faster than they can be published is
+ * slowed down: memory is not the place to keep them. */
 
-static void
-wf_host_wait_output(wf_engine_run_t *run)
+void
+wf_host_wait_room(wf_engine_run_t *run, const size_t *size)
 {
     int64_t          next;
     struct timespec  ts;
 
-    while (run->output_size >= WF_MAX_OUTPUT && !wf_run_ended(run)
+    while (*size >= WF_MAX_OUTPUT && !wf_run_ended(run)
            && !wf_run_leaving(run))
     {
         next = wf_time_ns() + WF_LEAVING_PERIOD;

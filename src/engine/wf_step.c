@@ -73,9 +73,14 @@ wf_call_begin(wf_call_t *call, wf_job_t *job)
     call->job = job;
     call->number = ++run->ncalls;
     call->streamed = 0;
+    call->again = 0;
     call->overtaken = 0;
     call->info.step = step->name;
     call->info.retries = job->retries;
+
+    if (job->sent != NULL) {
+        wf_subtask_begin(call);
+    }
 
     call->next = NULL;
     call->prev = run->last_call;

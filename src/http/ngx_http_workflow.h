@@ -75,10 +75,11 @@ ngx_int_t ngx_http_workflow_env(ngx_conf_t *cf, const char *name,
 /* WORKFLOW_SERVICE_INTERNAL_HOST and _PORT against what is listened on. */
 void ngx_http_workflow_env_listen(ngx_conf_t *cf);
 
-/* "redis://[user[:password]@]host[:port][/database]" and so on.  The error
- * does not repeat the URL, which may hold a password. */
-char *ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
-    ngx_str_t *url);
+/* What a service says of its control plane; and the queue that this tells. */
+char *ngx_http_workflow_control_finish(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what);
+ngx_int_t ngx_http_workflow_control_queue(ngx_conf_t *cf,
+    ngx_http_workflow_main_conf_t *wmcf, ngx_workflow_service_t *service);
 
 /* What can be checked only when all is read. */
 ngx_int_t ngx_http_workflow_service_check(ngx_conf_t *cf,

@@ -177,7 +177,7 @@ ngx_http_workflow_status(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    n = wlcf->service->outstanding ? *wlcf->service->outstanding : 0;
+    n = wlcf->service->shared ? wlcf->service->shared->outstanding : 0;
 
     p = ngx_cpymem(data, wlcf->status.data, wlcf->status.len);
     p = ngx_sprintf(p, "%uA", n);

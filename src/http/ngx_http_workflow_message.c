@@ -365,7 +365,7 @@ ngx_http_workflow_message_handler(ngx_workflow_call_t *call, redisReply *reply)
     answer = ngx_workflow_task_answer(reply, &outstanding);
 
     if (outstanding >= 0) {
-        *ctx->service->outstanding = outstanding;
+        ctx->service->shared->outstanding = outstanding;
     }
 
     r->read_event_handler = ngx_http_block_reading;

@@ -409,12 +409,13 @@ ngx_http_workflow_add_zone(ngx_conf_t *cf, ngx_http_workflow_main_conf_t *wmcf)
 }
 
 
-/* Counters are made here, before there are workers that could race. */
+/* What services share is made here, before there are workers that could race. */
 
 static ngx_int_t
 ngx_http_workflow_init_zone(ngx_shm_zone_t *zone, void *data)
 {
     ngx_uint_t                      i;
+    ngx_workflow_shared_t          *shared;
     ngx_workflow_service_t        **service;
     ngx_http_workflow_main_conf_t  *wmcf;
 
@@ -427,14 +428,21 @@ ngx_http_workflow_init_zone(ngx_shm_zone_t *zone, void *data)
     service = wmcf->services.elts;
 
     for (i = 0; i < wmcf->services.nelts; i++) {
-        if (ngx_workflow_zone_counter(zone, &service[i]->name) == NULL) {
+        shared = ngx_workflow_zone_shared(zone, &service[i]->name);
+
+        if (shared == NULL) {
             ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
                           "the zone \"%V\" is full of services that are no "
                           "longer declared; restart nginx or write a larger "
                           "\"workflow_zone\"", &zone->shm.name);
             return NGX_ERROR;
         }
+
+        ngx_workflow_zone_configure(zone, shared,
+                                    ngx_workflow_control_key(service[i]));
     }
+
+    ngx_workflow_zone_configured(zone);
 
     return NGX_OK;
 }

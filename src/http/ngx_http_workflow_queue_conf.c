@@ -168,7 +168,7 @@ ngx_http_workflow_queue_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
-    return ngx_http_workflow_url(cf, &block->redis, &block->url);
+    return ngx_workflow_url(cf->pool, &block->redis, &block->url);
 }
 
 
@@ -218,7 +218,7 @@ ngx_http_workflow_queue_finish(ngx_conf_t *cf,
     if (conf->url.data == NULL) {
         ngx_str_set(&conf->url, "redis://127.0.0.1:6379/0");
 
-        rv = ngx_http_workflow_url(cf, &conf->redis, &conf->url);
+        rv = ngx_workflow_url(cf->pool, &conf->redis, &conf->url);
         if (rv != NGX_CONF_OK) {
             return rv;
         }
@@ -229,10 +229,6 @@ ngx_http_workflow_queue_finish(ngx_conf_t *cf,
 
     ngx_conf_init_msec_value(conf->connect_timeout, 5000);
     ngx_conf_init_msec_value(conf->command_timeout, 5000);
-
-    if (conf->topic_namespace.data == NULL) {
-        ngx_str_set(&conf->topic_namespace, "llama_deploy");
-    }
 
     queue->topic_namespace = conf->topic_namespace;
     redis->connect_timeout = conf->connect_timeout;

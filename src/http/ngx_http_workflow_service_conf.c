@@ -87,6 +87,38 @@ static ngx_http_workflow_directive_t  ngx_http_workflow_service_directives[] = {
     ngx_http_workflow_service_directive(drain_timeout, ngx_conf_set_msec_slot,
         "drain_timeout 30s;"),
 
+    ngx_http_workflow_service_directive(control_plane, ngx_conf_set_str_slot,
+        "control_plane http://127.0.0.1:8000;"),
+
+    ngx_http_workflow_service_directive(control_plane_timeout,
+        ngx_conf_set_msec_slot, "control_plane_timeout 5s;"),
+
+    ngx_http_workflow_service_directive(control_plane_ssl_trusted_certificate,
+        ngx_conf_set_str_slot, "control_plane_ssl_trusted_certificate "
+        "/etc/ssl/certs/ca-certificates.crt;"),
+
+    ngx_http_workflow_service_directive(control_plane_ssl_certificate,
+        ngx_conf_set_str_slot, "control_plane_ssl_certificate client.crt;"),
+
+    ngx_http_workflow_service_directive(control_plane_ssl_certificate_key,
+        ngx_conf_set_str_slot,
+        "control_plane_ssl_certificate_key client.key;"),
+
+    ngx_http_workflow_service_directive(control_plane_ssl_verify,
+        ngx_conf_set_flag_slot, "control_plane_ssl_verify on;"),
+
+    ngx_http_workflow_service_directive(register_interval,
+        ngx_conf_set_msec_slot, "register_interval 30s;"),
+
+    ngx_http_workflow_service_directive(message_queue_config,
+        ngx_conf_set_flag_slot, "message_queue_config on;"),
+
+    ngx_http_workflow_service_directive(session_ttl, ngx_conf_set_sec_slot,
+        "session_ttl 7d;"),
+
+    ngx_http_workflow_service_directive(hash_secret_file,
+        ngx_conf_set_str_slot, "hash_secret_file hash.secret;"),
+
     { ngx_null_command, NULL }
 };
 
@@ -173,6 +205,11 @@ ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s->wait_timeout = NGX_CONF_UNSET_MSEC;
     s->checkpoint = NGX_CONF_UNSET_MSEC;
     s->drain_timeout = NGX_CONF_UNSET_MSEC;
+    s->control_plane_timeout = NGX_CONF_UNSET_MSEC;
+    s->control_plane_ssl_verify = NGX_CONF_UNSET;
+    s->register_interval = NGX_CONF_UNSET_MSEC;
+    s->message_queue_config = NGX_CONF_UNSET;
+    s->session_ttl = NGX_CONF_UNSET;
 
     what.data = buf;
     what.len = ngx_sprintf(buf, "workflow_service \"%V\"", &name) - buf;
@@ -207,6 +244,8 @@ static char *
 ngx_http_workflow_service_finish(ngx_conf_t *cf,
     ngx_workflow_service_t *service, ngx_str_t *what)
 {
+    char  *rv;
+
     if (service->description.data == NULL) {
         ngx_str_set(&service->description,
                     "A service that wraps a workflow.");
@@ -243,7 +282,12 @@ ngx_http_workflow_service_finish(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    if (service->queue.len == 0) {
+    rv = ngx_http_workflow_control_finish(cf, service, what);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (service->queue.len == 0 && !service->message_queue_config) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "%V has no queue; write \"queue NAME;\" with the "
                            "name of a \"workflow_queue\"", what);
@@ -310,7 +354,14 @@ ngx_http_workflow_service_range(void *conf)
           s->checkpoint, 10, 24 * 3600 * 1000,
           "the range is 10ms to 1d, or off" },
         { s->drain_timeout != NGX_CONF_UNSET_MSEC, s->drain_timeout, 1,
-          24 * 3600 * 1000, "the range is 1ms to 1d" }
+          24 * 3600 * 1000, "the range is 1ms to 1d" },
+        { s->control_plane_timeout != NGX_CONF_UNSET_MSEC,
+          s->control_plane_timeout, 10, 10 * 60 * 1000,
+          "the range is 10ms to 10m" },
+        { s->register_interval != NGX_CONF_UNSET_MSEC, s->register_interval,
+          100, 24 * 3600 * 1000, "the range is 100ms to 1d" },
+        { s->session_ttl != NGX_CONF_UNSET, s->session_ttl, 1,
+          (uint64_t) 68 * 365 * 86400, "the range is 1s to 68y" }
     };
 
     for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
@@ -330,7 +381,7 @@ ngx_int_t
 ngx_http_workflow_service_check(ngx_conf_t *cf,
     ngx_http_workflow_main_conf_t *wmcf, ngx_workflow_service_t *service)
 {
-    ngx_str_t               *name;
+    ngx_str_t               *name, ns;
     ngx_uint_t               i, j;
     ngx_workflow_queue_t   **queue;
     ngx_workflow_plugin_t   *plugin;
@@ -358,6 +409,12 @@ ngx_http_workflow_service_check(ngx_conf_t *cf,
                       "the plugin that does in %s:%ui",
                       &service->name, &service->workflow, service->file,
                       service->line);
+        return NGX_ERROR;
+    }
+
+    if (service->message_queue_config
+        && ngx_http_workflow_control_queue(cf, wmcf, service) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -397,7 +454,21 @@ ngx_http_workflow_service_check(ngx_conf_t *cf,
 
     service->consumer.name = service->name;
 
-    return ngx_workflow_consumer_init(&service->consumer, cf->pool);
+    ns = service->consumer.queue->topic_namespace;
+
+    if (ns.len == 0) {
+
+        if (service->control_name.len) {
+
+            /* the control plane tells it */
+
+            return NGX_OK;
+        }
+
+        ngx_str_set(&ns, "llama_deploy");
+    }
+
+    return ngx_workflow_consumer_init(&service->consumer, &ns, cf->pool);
 }
 
 

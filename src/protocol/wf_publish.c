@@ -9,7 +9,7 @@
 
 static void wf_publish_begin(wf_buf_t *b, const wf_publish_t *p);
 static void wf_publish_end(wf_buf_t *b, const wf_publish_t *p,
-    const char *action);
+    const char *action, wf_slice_t type);
 
 
 void
@@ -59,20 +59,39 @@ wf_publish_stream(wf_buf_t *b, const wf_publish_t *p, wf_slice_t data,
     wf_buf_text(b, ", \"index\": ");
     wf_buf_addu(b, index);
 
-    wf_publish_end(b, p, "task_stream");
+    wf_publish_end(b, p, "task_stream", wf_slice("control_plane"));
 }
 
 
 void
-wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result)
+wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result,
+    wf_slice_t data)
 {
     wf_publish_begin(b, p);
 
     wf_buf_text(b, ", \"history\": [], \"result\": ");
     wf_json_quote(b, result.data, result.len);
-    wf_buf_text(b, ", \"data\": {}");
+    wf_buf_text(b, ", \"data\": ");
+    wf_buf_add(b, data.data, data.len);
 
-    wf_publish_end(b, p, "completed_task");
+    wf_publish_end(b, p, "completed_task", wf_slice("control_plane"));
+}
+
+
+void
+wf_publish_task(wf_buf_t *b, const wf_publish_t *p, wf_slice_t service,
+    wf_slice_t input)
+{
+    wf_publish_begin(b, p);
+
+    wf_buf_text(b, ", \"session_id\": ");
+    wf_json_quote(b, p->session_id.data, p->session_id.len);
+    wf_buf_text(b, ", \"agent_id\": ");
+    wf_json_quote(b, service.data, service.len);
+    wf_buf_text(b, ", \"input\": ");
+    wf_json_quote(b, input.data, input.len);
+
+    wf_publish_end(b, p, "new_task", service);
 }
 
 
@@ -88,7 +107,8 @@ wf_publish_begin(wf_buf_t *b, const wf_publish_t *p)
 
 
 static void
-wf_publish_end(wf_buf_t *b, const wf_publish_t *p, const char *action)
+wf_publish_end(wf_buf_t *b, const wf_publish_t *p, const char *action,
+    wf_slice_t type)
 {
     wf_buf_text(b, "}, \"action\": \"");
     wf_buf_adds(b, action);
@@ -96,7 +116,9 @@ wf_publish_end(wf_buf_t *b, const wf_publish_t *p, const char *action)
     wf_buf_adds(b, p->time);
     wf_buf_text(b, "\", \"process_start_time\": null,"
                    " \"process_end_time\": null},"
-                   " \"type\": \"control_plane\"}");
+                   " \"type\": ");
+    wf_json_quote(b, type.data, type.len);
+    wf_buf_addc(b, '}');
 }
 
 

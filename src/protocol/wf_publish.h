@@ -28,8 +28,13 @@ void wf_uuid(char *dst, const uint8_t *random);
 void wf_publish_stream(wf_buf_t *b, const wf_publish_t *p, wf_slice_t data,
     uint64_t index);
 
-/* result: text, quoted here. */
-void wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result);
+/* result: text, quoted here; data: a JSON object. */
+void wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result,
+    wf_slice_t data);
+
+/* A new_task for a service; input: a JSON object. */
+void wf_publish_task(wf_buf_t *b, const wf_publish_t *p, wf_slice_t service,
+    wf_slice_t input);
 
 /* A result's JSON value as the text that TaskResult.result holds: a string is
  * itself, null None, true True, false False, anything else its JSON text. */

@@ -45,6 +45,8 @@ ngx_workflow_queue_open(ngx_workflow_queue_t *queue, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    queue->is_open = 1;
+
     ngx_workflow_redis_open(&queue->commands);
     ngx_workflow_bell_open(queue);
 
@@ -55,7 +57,7 @@ ngx_workflow_queue_open(ngx_workflow_queue_t *queue, ngx_log_t *log)
 void
 ngx_workflow_queue_leave(ngx_workflow_queue_t *queue)
 {
-    if (!queue->leaving) {
+    if (queue->is_open && !queue->leaving) {
         queue->leaving = 1;
 
         ngx_workflow_redis_close(&queue->blocking);
@@ -66,9 +68,10 @@ ngx_workflow_queue_leave(ngx_workflow_queue_t *queue)
 void
 ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue)
 {
-    queue->listens = 0;
-
-    ngx_workflow_redis_close(&queue->subscriber);
+    if (queue->is_open) {
+        queue->listens = 0;
+        ngx_workflow_redis_close(&queue->subscriber);
+    }
 }
 
 
@@ -76,6 +79,10 @@ void
 ngx_workflow_queue_close(ngx_workflow_queue_t *queue)
 {
     ngx_workflow_call_t  *call;
+
+    if (!queue->is_open) {
+        return;
+    }
 
     ngx_workflow_queue_leave(queue);
     ngx_workflow_queue_deaf(queue);
@@ -244,7 +251,7 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
     /* who cannot wait long is refused at once when Redis is away; for a new
      * worker's first connection he waits */
 
-    if (args->failed
+    if (args->failed || !queue->is_open
         || (deadline && !queue->is_ready
             && (deadline == NGX_WORKFLOW_ONCE || queue->commands.failures)))
     {

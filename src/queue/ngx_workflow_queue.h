@@ -25,7 +25,7 @@ typedef struct ngx_workflow_call_s      ngx_workflow_call_t;
 
 struct ngx_workflow_queue_s {
     ngx_str_t                   name;
-    ngx_str_t                   topic_namespace;
+    ngx_str_t                   topic_namespace;  /* len 0: not configured */
     ngx_workflow_redis_conf_t   redis;
     ngx_str_t                   file;         /* where it is declared */
     ngx_uint_t                  line;
@@ -35,8 +35,9 @@ struct ngx_workflow_queue_s {
     ngx_log_t                  *log;
     ngx_str_t                   worker;       /* this process' unique name */
     ngx_str_t                   machine;      /* what names begin with here */
-    ngx_str_t                   channel;      /* on which it is spoken to */
     ngx_queue_t                 consumers;
+    ngx_uint_t                  unknown;      /* of them, whose namespace is
+                                                 still to be found out */
 
     ngx_workflow_redis_t        commands;
     ngx_queue_t                 calls;        /* in order; sent ones first */
@@ -60,6 +61,7 @@ struct ngx_workflow_queue_s {
     /* the worker has begun or ceased to listen, or to pass on what it hears */
     void                      (*listening)(ngx_workflow_queue_t *queue);
 
+    unsigned                    is_open:1;
     unsigned                    is_ready:1;
     unsigned                    ringing:1;    /* a blocking read under way */
     unsigned                    unblocking:1;
@@ -79,8 +81,14 @@ struct ngx_workflow_consumer_s {
     ngx_queue_t                 link;
     ngx_workflow_queue_t       *queue;
     ngx_str_t                   name;         /* of the service */
+
+    /* by ngx_workflow_consumer_init() */
+    ngx_str_t                   topic_namespace;
+    ngx_str_t                   workers;      /* <namespace>:worker: */
+    ngx_str_t                   channel;      /* of this worker */
     ngx_str_t                   topic;        /* <namespace>.<service> */
     ngx_str_t                   control;      /* <namespace>.control_plane */
+    ngx_str_t                   subtasks;     /* <namespace>:subtasks */
     ngx_str_t                   prefix;
     ngx_str_t                   stream;
     ngx_str_t                   bell;
@@ -97,6 +105,10 @@ struct ngx_workflow_consumer_s {
     /* a message on the service's topic */
     void                      (*message)(ngx_workflow_consumer_t *consumer,
                                          u_char *data, size_t len);
+
+    /* a message for the control plane; NULL: not listened to */
+    void                      (*heard)(ngx_workflow_consumer_t *consumer,
+                                       u_char *data, size_t len);
 
     /* a task that this worker runs has new events, or was cancelled */
     void                      (*notify)(ngx_workflow_consumer_t *consumer,
@@ -142,17 +154,20 @@ struct ngx_workflow_call_s {
 
 typedef enum {
     NGX_WORKFLOW_SCRIPT_ACCEPT = 0,
+    NGX_WORKFLOW_SCRIPT_ANSWER,
     NGX_WORKFLOW_SCRIPT_CANCEL,
     NGX_WORKFLOW_SCRIPT_CHECKPOINT,
     NGX_WORKFLOW_SCRIPT_CLAIM,
     NGX_WORKFLOW_SCRIPT_EMIT,
     NGX_WORKFLOW_SCRIPT_EVENT,
     NGX_WORKFLOW_SCRIPT_FINISH,
+    NGX_WORKFLOW_SCRIPT_LOCK,
     NGX_WORKFLOW_SCRIPT_PARK,
     NGX_WORKFLOW_SCRIPT_REAP,
     NGX_WORKFLOW_SCRIPT_REFUSE,
     NGX_WORKFLOW_SCRIPT_RENEW,
     NGX_WORKFLOW_SCRIPT_RETRY,
+    NGX_WORKFLOW_SCRIPT_SEND,
     NGX_WORKFLOW_SCRIPT_WORKERS,
     NGX_WORKFLOW_SCRIPT_LAST
 } ngx_workflow_script_e;
@@ -185,11 +200,13 @@ void ngx_workflow_args_number(ngx_workflow_args_t *args, uint64_t n);
 void ngx_workflow_args_free(ngx_workflow_args_t *args);
 
 
-/* In a worker: connect.  Consumers are added before. */
+/* In a worker: connect.  Consumers are added before, and their namespaces are
+ * known.  Until then calls with a deadline are refused. */
 ngx_int_t ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
     ngx_log_t *log);
 
-/* Stop claiming, and then listening to Pub/Sub; calls go on. */
+/* Stop claiming, and then listening to Pub/Sub; calls go on.  These take queues
+ * that are not open as well. */
 void ngx_workflow_queue_leave(ngx_workflow_queue_t *queue);
 void ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue);
 

@@ -114,6 +114,15 @@ ngx_int_t ngx_workflow_redis_send(ngx_workflow_redis_t *redis,
 ngx_int_t ngx_workflow_redis_subscribe(ngx_workflow_redis_t *redis, int argc,
     const char **argv, const size_t *argvlen);
 
+/*
+ * ngx_workflow_url.c: where a URL points to, "redis://[user[:password]@]host
+ * [:port][/database]" and so on; names are looked up, so not in a worker's event
+ * loop.  Otherwise what is wrong with it, without the URL, which may hold a
+ * password; NULL, NGX_CONF_OK: nothing.  NGX_CONF_ERROR: no memory.
+ */
+char *ngx_workflow_url(ngx_pool_t *pool, ngx_workflow_redis_conf_t *redis,
+    ngx_str_t *url);
+
 /* ngx_workflow_redis_events.c: give redis->context its connection; cleanup is
  * called when hiredis frees the context. */
 ngx_int_t ngx_workflow_redis_attach(ngx_workflow_redis_t *redis,

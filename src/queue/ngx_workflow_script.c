@@ -22,17 +22,20 @@ typedef struct {
 
 static ngx_workflow_script_t  ngx_workflow_scripts[] = {
     ngx_workflow_script(accept),
+    ngx_workflow_script(answer),
     ngx_workflow_script(cancel),
     ngx_workflow_script(checkpoint),
     ngx_workflow_script(claim),
     ngx_workflow_script(emit),
     ngx_workflow_script(event),
     ngx_workflow_script(finish),
+    ngx_workflow_script(lock),
     ngx_workflow_script(park),
     ngx_workflow_script(reap),
     ngx_workflow_script(refuse),
     ngx_workflow_script(renew),
     ngx_workflow_script(retry),
+    ngx_workflow_script(send),
     ngx_workflow_script(workers)
 };
 

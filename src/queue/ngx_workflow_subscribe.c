@@ -1,7 +1,8 @@
 /*
  * Pub/Sub: the topics of the services, on which control planes send, and a
- * channel of the worker's own, on which scripts tell that something has
- * happened to a task that it runs ("event <service> <task_id>", or "cancel").
+ * channel of the worker's own in each namespace, on which scripts tell that
+ * something has happened to a task that it runs ("event <service> <task_id>",
+ * or "cancel").
  */
 
 #include "ngx_workflow_queue.h"
@@ -11,6 +12,8 @@ static void ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis);
 static void ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis);
 static void ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis,
     redisReply *reply);
+static ngx_uint_t ngx_workflow_subscribe_first(ngx_workflow_queue_t *queue,
+    ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue,
     u_char *data, size_t len);
 static void ngx_workflow_subscribe_counted(ngx_workflow_call_t *call,
@@ -20,18 +23,27 @@ static void ngx_workflow_subscribe_counted(ngx_workflow_call_t *call,
 ngx_int_t
 ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue)
 {
-    u_char  *p;
+    u_char                   *p;
+    ngx_queue_t              *q;
+    ngx_workflow_consumer_t  *consumer;
 
-    p = ngx_pnalloc(ngx_cycle->pool, queue->topic_namespace.len
-                                     + sizeof(":worker:") + queue->worker.len);
-    if (p == NULL) {
-        return NGX_ERROR;
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        p = ngx_pnalloc(ngx_cycle->pool, consumer->workers.len
+                                         + queue->worker.len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        consumer->channel.data = p;
+        consumer->channel.len = ngx_sprintf(p, "%V%V", &consumer->workers,
+                                            &queue->worker)
+                                - p;
     }
-
-    queue->channel.data = p;
-    queue->channel.len = ngx_sprintf(p, "%V:worker:%V",
-                                     &queue->topic_namespace, &queue->worker)
-                         - p;
 
     queue->subscriber.conf = &queue->redis;
     queue->subscriber.purpose = "Pub/Sub";
@@ -67,13 +79,16 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
 
     ngx_workflow_args_init(&args);
     ngx_workflow_args_add(&args, "SUBSCRIBE", 9);
-    ngx_workflow_args_str(&args, &queue->channel);
 
     for (q = ngx_queue_head(&queue->consumers);
          q != ngx_queue_sentinel(&queue->consumers);
          q = ngx_queue_next(q))
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (ngx_workflow_subscribe_first(queue, consumer)) {
+            ngx_workflow_args_str(&args, &consumer->channel);
+        }
 
         if (consumer->message) {
             ngx_workflow_args_str(&args, &consumer->topic);
@@ -154,14 +169,6 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
         return;
     }
 
-    if (channel->len == queue->channel.len
-        && ngx_memcmp(channel->str, queue->channel.data, channel->len) == 0)
-    {
-        ngx_workflow_subscribe_notify(queue, (u_char *) payload->str,
-                                      payload->len);
-        return;
-    }
-
     for (q = ngx_queue_head(&queue->consumers);
          q != ngx_queue_sentinel(&queue->consumers);
          q = ngx_queue_next(q))
@@ -175,7 +182,44 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
             consumer->message(consumer, (u_char *) payload->str, payload->len);
             return;
         }
+
+        if (consumer->channel.len == channel->len
+            && ngx_memcmp(consumer->channel.data, channel->str, channel->len)
+               == 0)
+        {
+            ngx_workflow_subscribe_notify(queue, (u_char *) payload->str,
+                                          payload->len);
+            return;
+        }
     }
+}
+
+
+/* Services of one namespace share the worker's channel. */
+
+static ngx_uint_t
+ngx_workflow_subscribe_first(ngx_workflow_queue_t *queue,
+    ngx_workflow_consumer_t *consumer)
+{
+    ngx_queue_t              *q;
+    ngx_workflow_consumer_t  *other;
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != &consumer->link;
+         q = ngx_queue_next(q))
+    {
+        other = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (other->channel.len == consumer->channel.len
+            && ngx_memcmp(other->channel.data, consumer->channel.data,
+                          consumer->channel.len)
+               == 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

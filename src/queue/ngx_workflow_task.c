@@ -21,68 +21,15 @@ static void ngx_workflow_keys(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
-static void ngx_workflow_channel(ngx_str_t *channel,
-    ngx_workflow_consumer_t *consumer, u_char *buf);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
+static void ngx_workflow_args_channel(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
     ngx_workflow_messages_t *messages);
 
 
 static ngx_str_t  ngx_workflow_no_id = ngx_string("");
-
-
-ngx_int_t
-ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_pool_t *pool)
-{
-    size_t      len;
-    u_char     *p;
-    ngx_str_t  *ns, *name;
-
-    ns = &consumer->queue->topic_namespace;
-    name = &consumer->name;
-
-    len = ns->len + name->len + sizeof("{.}:control_plane");
-
-    p = ngx_pnalloc(pool, 8 * len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    consumer->topic.data = p;
-    p = ngx_sprintf(p, "%V.%V", ns, name);
-    consumer->topic.len = p - consumer->topic.data;
-
-    consumer->control.data = p;
-    p = ngx_sprintf(p, "%V.control_plane", ns);
-    consumer->control.len = p - consumer->control.data;
-
-    consumer->prefix.data = p;
-    p = ngx_sprintf(p, "{%V.%V}:", ns, name);
-    consumer->prefix.len = p - consumer->prefix.data;
-
-    consumer->stream.data = p;
-    p = ngx_sprintf(p, "%Vqueue", &consumer->prefix);
-    consumer->stream.len = p - consumer->stream.data;
-
-    consumer->bell.data = p;
-    p = ngx_sprintf(p, "%Vbell", &consumer->prefix);
-    consumer->bell.len = p - consumer->bell.data;
-
-    consumer->timers.data = p;
-    p = ngx_sprintf(p, "%Vtimers", &consumer->prefix);
-    consumer->timers.len = p - consumer->timers.data;
-
-    consumer->leases.data = p;
-    p = ngx_sprintf(p, "%Vleases", &consumer->prefix);
-    consumer->leases.len = p - consumer->leases.data;
-
-    consumer->dead.data = p;
-    p = ngx_sprintf(p, "%Vdead", &consumer->prefix);
-    consumer->dead.len = p - consumer->dead.data;
-
-    return NGX_OK;
-}
 
 
 ngx_workflow_call_t *
@@ -114,6 +61,8 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &s->input);
     ngx_workflow_args_number(&args, s->max_queued);
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
+    ngx_workflow_args_str(&args, &s->reply);
+    ngx_workflow_args_number(&args, s->only);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -124,15 +73,11 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_submission_t *s, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data)
 {
-    ngx_str_t             channel;
-    ngx_workflow_args_t   args;
-    ngx_workflow_keys_t   keys;
-    u_char                buf[NGX_WORKFLOW_MAX_NAME + sizeof(":worker:")];
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
 
     ngx_workflow_keys(&keys, consumer, &s->task_id);
     ngx_workflow_keys_seen(&keys, consumer, &s->task_id, &s->message_id);
-
-    ngx_workflow_channel(&channel, consumer, buf);
 
     ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 6);
     ngx_workflow_args_str(&args, &consumer->stream);
@@ -147,7 +92,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_number(&args, s->keep);
     ngx_workflow_args_number(&args, s->max_events);
-    ngx_workflow_args_str(&args, &channel);
+    ngx_workflow_args_str(&args, &consumer->workers);
     ngx_workflow_args_str(&args, &consumer->name);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
@@ -216,7 +161,7 @@ ngx_workflow_task_status(ngx_workflow_consumer_t *consumer,
 ngx_workflow_call_t *
 ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
     ngx_uint_t again, ngx_msec_t lease, ngx_uint_t attempts,
-    ngx_workflow_call_pt handler, void *data)
+    ngx_uint_t sessions, ngx_workflow_call_pt handler, void *data)
 {
     ngx_workflow_args_t  args;
 
@@ -232,6 +177,7 @@ ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
     ngx_workflow_args_number(&args, again);
     ngx_workflow_args_number(&args, lease);
     ngx_workflow_args_number(&args, attempts);
+    ngx_workflow_args_number(&args, sessions);
 
     return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
                              handler, data);
@@ -301,13 +247,10 @@ ngx_workflow_task_cancel(ngx_workflow_consumer_t *consumer,
     ngx_str_t *task_id, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data)
 {
-    ngx_str_t             channel;
-    ngx_workflow_args_t   args;
-    ngx_workflow_keys_t   keys;
-    u_char                buf[NGX_WORKFLOW_MAX_NAME + sizeof(":worker:")];
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
 
     ngx_workflow_keys(&keys, consumer, task_id);
-    ngx_workflow_channel(&channel, consumer, buf);
 
     ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CANCEL, 4);
     ngx_workflow_args_str(&args, &consumer->stream);
@@ -316,7 +259,7 @@ ngx_workflow_task_cancel(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &consumer->timers);
 
     ngx_workflow_args_str(&args, task_id);
-    ngx_workflow_args_str(&args, &channel);
+    ngx_workflow_args_str(&args, &consumer->workers);
     ngx_workflow_args_str(&args, &consumer->name);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
@@ -357,7 +300,7 @@ ngx_workflow_task_emit(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_args_str(&args, &consumer->queue->worker);
     ngx_workflow_args_str(&args, &task->claim_text);
-    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_channel(&args, consumer, task);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -388,7 +331,7 @@ ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, task->taken);
     ngx_workflow_args_number(&args, wait);
-    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_channel(&args, consumer, task);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -415,7 +358,7 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_fence(&args, consumer, task);
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, leave);
-    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_channel(&args, consumer, task);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -444,7 +387,7 @@ ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &task->input);
     ngx_workflow_args_str(&args, error);
     ngx_workflow_args_number(&args, delay);
-    ngx_workflow_args_str(&args, &consumer->control);
+    ngx_workflow_args_channel(&args, consumer, task);
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -454,17 +397,21 @@ ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
 
 ngx_workflow_call_t *
 ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
-    ngx_workflow_task_t *task, const char *state, ngx_str_t *result,
-    ngx_str_t *error, time_t ttl, ngx_str_t *completed,
+    ngx_workflow_task_t *task, ngx_workflow_end_t *end,
     ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
     void *data)
 {
+    ngx_str_t            session;
+    ngx_uint_t           i;
     ngx_workflow_args_t  args;
     ngx_workflow_keys_t  keys;
+    u_char               buf[2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:session:")
+                             + NGX_WORKFLOW_MAX_ID];
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH, 6);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH,
+                             end->session_ttl ? 7 : 6);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
@@ -472,14 +419,35 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &consumer->leases);
     ngx_workflow_args_str(&args, &consumer->dead);
 
+    if (end->session_ttl) {
+        session.data = buf;
+        session.len = ngx_sprintf(buf, "%Vsession:%V", &consumer->prefix,
+                                  &task->session)
+                      - buf;
+
+        ngx_workflow_args_str(&args, &session);
+    }
+
     ngx_workflow_args_fence(&args, consumer, task);
-    ngx_workflow_args_add(&args, state, ngx_strlen(state));
-    ngx_workflow_args_str(&args, result);
-    ngx_workflow_args_str(&args, error);
-    ngx_workflow_args_number(&args, ttl);
-    ngx_workflow_args_str(&args, &consumer->control);
-    ngx_workflow_args_str(&args, completed);
+    ngx_workflow_args_add(&args, end->state, ngx_strlen(end->state));
+    ngx_workflow_args_str(&args, &end->result);
+    ngx_workflow_args_str(&args, &end->error);
+    ngx_workflow_args_number(&args, end->ttl);
+    ngx_workflow_args_channel(&args, consumer, task);
+    ngx_workflow_args_str(&args, &end->completed);
     ngx_workflow_args_str(&args, &task->input);
+    ngx_workflow_args_number(&args, end->session_ttl);
+    ngx_workflow_args_number(&args, end->nset);
+    ngx_workflow_args_str(&args, &end->sender_keys);
+    ngx_workflow_args_str(&args, &end->sender_id);
+    ngx_workflow_args_str(&args, &end->event);
+    ngx_workflow_args_str(&args, &consumer->workers);
+    ngx_workflow_args_str(&args, &end->sender);
+
+    for (i = 0; i < 2 * end->nset; i++) {
+        ngx_workflow_args_str(&args, &end->set[i]);
+    }
+
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -506,7 +474,7 @@ ngx_workflow_task_answer(redisReply *reply, ngx_int_t *outstanding)
         { "ended", NGX_WORKFLOW_ENDED }
     };
 
-    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2) {
 
         if (reply->element[1]->type == REDIS_REPLY_INTEGER) {
             *outstanding = reply->element[1]->integer;
@@ -526,19 +494,6 @@ ngx_workflow_task_answer(redisReply *reply, ngx_int_t *outstanding)
     }
 
     return NGX_WORKFLOW_UNAVAILABLE;
-}
-
-
-/* What the channels of workers begin with. */
-
-static void
-ngx_workflow_channel(ngx_str_t *channel, ngx_workflow_consumer_t *consumer,
-    u_char *buf)
-{
-    channel->data = buf;
-    channel->len = ngx_sprintf(buf, "%V:worker:",
-                               &consumer->queue->topic_namespace)
-                   - buf;
 }
 
 
@@ -583,6 +538,17 @@ ngx_workflow_args_fence(ngx_workflow_args_t *args,
     ngx_workflow_args_str(args, &task->id);
     ngx_workflow_args_str(args, &consumer->queue->worker);
     ngx_workflow_args_str(args, &task->claim_text);
+}
+
+
+/* The control plane does not know of tasks that other tasks have sent. */
+
+static void
+ngx_workflow_args_channel(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task)
+{
+    ngx_workflow_args_str(args, task->reply.len ? &consumer->subtasks
+                                                : &consumer->control);
 }
 
 

@@ -25,6 +25,8 @@ typedef struct {
     ngx_uint_t                taken;        /* of its events in Redis */
     ngx_uint_t                index;        /* of the next streamed event */
     ngx_uint_t                streamed;     /* published by others before */
+    ngx_str_t                 reply;        /* "service\ntask_id" of the task
+                                               that has sent it; len 0: none */
 } ngx_workflow_task_t;
 
 
@@ -40,6 +42,9 @@ typedef struct {
     time_t                    remember;
     time_t                    keep;         /* event for an unknown task */
     ngx_uint_t                max_events;
+    ngx_str_t                 reply;        /* as a task has it */
+    ngx_uint_t                only;         /* task: if the service has been
+                                               here */
 } ngx_workflow_submission_t;
 
 
@@ -51,6 +56,25 @@ typedef struct {
     ngx_uint_t                size;
     ngx_str_t                *elts;
 } ngx_workflow_messages_t;
+
+
+/* How a task ends.  Strings that are empty are none. */
+
+typedef struct {
+    const char               *state;        /* as in Redis */
+    ngx_str_t                 result;       /* JSON */
+    ngx_str_t                 error;
+    time_t                    ttl;          /* of both */
+    ngx_str_t                 completed;    /* to publish */
+    time_t                    session_ttl;  /* 0: no session is kept here */
+    ngx_uint_t                nset;         /* keys of it that were set */
+    ngx_str_t                *set;          /* key, value, key, ... */
+    ngx_str_t                 sender;       /* service of the task that has
+                                               sent this one, */
+    ngx_str_t                 sender_keys;  /* their prefix, */
+    ngx_str_t                 sender_id;    /* that task, */
+    ngx_str_t                 event;        /* and what it is given */
+} ngx_workflow_end_t;
 
 
 typedef enum {
@@ -66,8 +90,9 @@ typedef enum {
 } ngx_workflow_answer_e;
 
 
+/* Its keys and channels: those of its name in a namespace. */
 ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
-    ngx_pool_t *pool);
+    ngx_str_t *topic_namespace, ngx_pool_t *pool);
 
 
 /* NULL: not made; handlers' replies are read by the functions below. */
@@ -89,12 +114,13 @@ ngx_workflow_call_t *ngx_workflow_task_status(
     ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
 
-/* again: repeat what this worker has claimed and not ended.  A lost answer is
- * NULL for the handler. */
+/* again: repeat what this worker has claimed and not ended.  sessions: they are
+ * kept in Redis and come with their tasks.  A lost answer is NULL for the
+ * handler. */
 ngx_workflow_call_t *ngx_workflow_task_claim(
     ngx_workflow_consumer_t *consumer, ngx_uint_t count, ngx_uint_t again,
-    ngx_msec_t lease, ngx_uint_t attempts, ngx_workflow_call_pt handler,
-    void *data);
+    ngx_msec_t lease, ngx_uint_t attempts, ngx_uint_t sessions,
+    ngx_workflow_call_pt handler, void *data);
 
 /* The tasks are told one by one by ngx_workflow_task_renew_add(). */
 void ngx_workflow_task_renew_init(ngx_workflow_consumer_t *consumer,
@@ -143,9 +169,33 @@ ngx_workflow_call_t *ngx_workflow_task_retry(
 
 ngx_workflow_call_t *ngx_workflow_task_finish(
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
-    const char *state, ngx_str_t *result, ngx_str_t *error, time_t ttl,
-    ngx_str_t *completed, ngx_workflow_messages_t *messages,
+    ngx_workflow_end_t *end, ngx_workflow_messages_t *messages,
     ngx_workflow_call_pt handler, void *data);
+
+/*
+ * ngx_workflow_sent.c: publish a task for a service that is none of ours, once.
+ * The answer is how many have heard it, or a string if it was published before:
+ * "!" and an event, its result, or another one.
+ */
+ngx_workflow_call_t *ngx_workflow_task_send(
+    ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
+    ngx_str_t *sent_id, ngx_str_t *service, ngx_str_t *message, time_t wait,
+    ngx_workflow_call_pt handler, void *data);
+
+/* Its result, for the task of this service that has sent it.  fields: those of
+ * the event, "service" and the brace before them left out. */
+ngx_workflow_call_t *ngx_workflow_task_result(
+    ngx_workflow_consumer_t *consumer, ngx_str_t *sent_id, ngx_str_t *fields,
+    time_t keep, ngx_workflow_call_pt handler, void *data);
+
+/*
+ * ngx_workflow_lock.c: a lock of a task's session, among all services and
+ * machines of its namespace.  keep: milliseconds after which it is gone; 0: give
+ * it back.  The answer is 1, or 0 as long as another task has it.
+ */
+ngx_workflow_call_t *ngx_workflow_task_lock(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_msec_t keep, ngx_workflow_call_pt handler, void *data);
 
 
 /* The answer to accept and event; *outstanding as far as it is told. */

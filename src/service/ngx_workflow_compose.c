@@ -2,6 +2,7 @@
 
 #include "ngx_workflow_run.h"
 
+#include "wf_json.h"
 #include "wf_publish.h"
 
 #include <sys/random.h>
@@ -130,7 +131,7 @@ ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
 
 void
 ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
-    ngx_str_t *session, wf_slice_t result)
+    wf_slice_t result, wf_slice_t data)
 {
     char          id[WF_UUID_LEN];
     wf_publish_t  publish;
@@ -140,9 +141,25 @@ ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
     publish.id = id;
     publish.time = ngx_workflow_compose_time();
     publish.task_id = (wf_slice_t) { (char *) task_id->data, task_id->len };
-    publish.session_id = (wf_slice_t) { (char *) session->data, session->len };
+    publish.session_id = (wf_slice_t) { NULL, 0 };
 
-    wf_publish_result(text, &publish, result);
+    wf_publish_result(text, &publish, result, data);
+}
+
+
+/* The braces are the caller's. */
+
+void
+ngx_workflow_compose_error(wf_buf_t *data, const char *status,
+    const char *type, wf_slice_t message)
+{
+    wf_buf_adds(data, "\"status\": \"");
+    wf_buf_adds(data, status);
+    wf_buf_adds(data, "\", \"error\": {\"type\": \"");
+    wf_buf_adds(data, type);
+    wf_buf_adds(data, "\", \"message\": ");
+    wf_json_quote(data, message.data, message.len);
+    wf_buf_adds(data, "}");
 }
 
 

@@ -108,11 +108,20 @@ ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
     ngx_workflow_call_t      *call;
     ngx_workflow_messages_t   messages;
 
-    /* what is saved and what is published before it go together */
+    if (ngx_workflow_run_is_loading(run)) {
 
-    rc = wf_run_checkpoint(run->engine, &engine, &output);
+        /* there is nothing to save yet */
 
-    ngx_workflow_run_add_output(run, output);
+        rc = 1;
+
+    } else {
+
+        /* what is saved and what is published before it go together */
+
+        rc = wf_run_checkpoint(run->engine, &engine, &output);
+
+        ngx_workflow_run_add_output(run, output);
+    }
 
     if (rc == 1 && wf_run_state(run->engine) >= WF_RUN_COMPLETED) {
         return NGX_DECLINED;

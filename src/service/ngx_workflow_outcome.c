@@ -2,9 +2,14 @@
 
 #include "ngx_workflow_run.h"
 
+#include "wf_json.h"
 #include "wf_publish.h"
 
 
+static ngx_int_t ngx_workflow_outcome_result(ngx_workflow_run_t *run,
+    wf_run_state_t state, ngx_workflow_end_t *end, wf_buf_t *completed);
+static ngx_int_t ngx_workflow_outcome_session(ngx_workflow_run_t *run,
+    ngx_workflow_end_t *end);
 static ngx_uint_t ngx_workflow_outcome_may_retry(ngx_workflow_run_t *run);
 static ngx_int_t ngx_workflow_outcome_retry(ngx_workflow_run_t *run);
 static ngx_msec_t ngx_workflow_outcome_delay(ngx_workflow_service_t *service,
@@ -19,11 +24,9 @@ ngx_int_t
 ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 {
     wf_buf_t                  text = WF_BUF_INIT;
-    wf_buf_t                  plain = WF_BUF_INIT;
     wf_buf_t                  completed = WF_BUF_INIT;
-    ngx_str_t                 result, error, message;
-    wf_slice_t                slice;
-    const char               *name;
+    ngx_int_t                 rc;
+    ngx_workflow_end_t        end;
     ngx_workflow_call_t      *call;
     ngx_workflow_service_t   *service;
     ngx_workflow_messages_t   messages;
@@ -34,61 +37,38 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
         return ngx_workflow_outcome_retry(run);
     }
 
+    /* before the result is published: who has it may send the session's next
+     * task at once */
+
+    rc = ngx_workflow_session_save(run);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
+    }
+
     if (ngx_workflow_outbox_drain(run) != NGX_OK
         || ngx_workflow_outbox_compose(run, &messages, &text, 1) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    ngx_str_null(&result);
-    ngx_str_null(&error);
+    ngx_memzero(&end, sizeof(ngx_workflow_end_t));
 
-    if (state == WF_RUN_COMPLETED) {
-        name = "completed";
-
-        slice = wf_run_result(run->engine);
-        result.data = (u_char *) slice.data;
-        result.len = slice.len;
-
-        wf_result_text(&plain, slice);
-        slice.data = plain.data;
-        slice.len = plain.len;
-
-    } else if (state == WF_RUN_CANCELLED) {
-        name = "cancelled";
-
-        slice = wf_slice("The task was cancelled.");
-        error.data = (u_char *) slice.data;
-        error.len = slice.len;
-
-    } else {
-        slice = wf_run_error(run->engine);
-        error.data = (u_char *) slice.data;
-        error.len = slice.len;
-
-        name = ngx_workflow_outcome_failed(run, &error);
-    }
-
-    /* with raise_exceptions an error is no result */
-
-    if (state != WF_RUN_FAILED || !service->raise_exceptions) {
-        ngx_workflow_compose_result(&completed, &run->task.id,
-                                    &run->task.session, slice);
-    }
-
+    end.ttl = service->result_ttl;
     call = NULL;
 
-    if (!plain.failed && !completed.failed) {
-        message.data = (u_char *) completed.data;
-        message.len = completed.len;
-
-        call = ngx_workflow_task_finish(&service->consumer, &run->task, name,
-                                        &result, &error, service->result_ttl,
-                                        &message, &messages,
+    if (ngx_workflow_outcome_result(run, state, &end, &completed) == NGX_OK
+        && ngx_workflow_outcome_session(run, &end) == NGX_OK)
+    {
+        call = ngx_workflow_task_finish(&service->consumer, &run->task, &end,
+                                        &messages,
                                         ngx_workflow_outcome_handler, run);
     }
 
-    wf_buf_free(&plain);
+    if (end.set) {
+        ngx_free(end.set);
+    }
+
     wf_buf_free(&completed);
     ngx_workflow_outbox_sent(run, &messages, &text, call);
 
@@ -97,6 +77,137 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
     }
 
     run->finishing = 1;
+
+    return NGX_OK;
+}
+
+
+/* The result or the error, and completed_task, which has it as text for all and
+ * as data for those that want to know. */
+
+static ngx_int_t
+ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
+    ngx_workflow_end_t *end, wf_buf_t *completed)
+{
+    wf_buf_t     data = WF_BUF_INIT;
+    wf_buf_t     plain = WF_BUF_INIT;
+    wf_slice_t   slice;
+    const char  *type;
+
+    wf_buf_adds(&data, "{");
+
+    if (state == WF_RUN_COMPLETED) {
+        slice = wf_run_result(run->engine);
+
+        end->state = "completed";
+        end->result.data = (u_char *) slice.data;
+        end->result.len = slice.len;
+
+        wf_buf_adds(&data, "\"status\": \"completed\", \"result\": ");
+        wf_buf_add(&data, slice.data, slice.len);
+
+        wf_result_text(&plain, slice);
+        slice.data = plain.data;
+        slice.len = plain.len;
+
+    } else {
+
+        if (state == WF_RUN_CANCELLED) {
+            slice = wf_slice("The task was cancelled.");
+            type = "WorkflowCancelledByUser";
+
+        } else {
+            slice = wf_run_error(run->engine);
+            type = run->unread ? "SessionStateError"
+                   : run->timed_out ? "WorkflowTimeoutError"
+                   : "WorkflowRuntimeError";
+        }
+
+        end->error.data = (u_char *) slice.data;
+        end->error.len = slice.len;
+
+        end->state = state == WF_RUN_CANCELLED
+                     ? "cancelled"
+                     : ngx_workflow_outcome_failed(run, &end->error);
+
+        ngx_workflow_compose_error(&data, state == WF_RUN_CANCELLED
+                                          ? "cancelled" : "failed",
+                                   type, slice);
+    }
+
+    if (run->unsaved) {
+        wf_buf_adds(&data, ", \"session\": {\"saved\": false, \"error\": ");
+        wf_json_quote(&data, run->session_error.data, run->session_error.len);
+        wf_buf_adds(&data, "}");
+    }
+
+    wf_buf_adds(&data, "}");
+
+    /* with raise_exceptions an error is no result */
+
+    if (state != WF_RUN_FAILED || !run->service->raise_exceptions) {
+        ngx_workflow_compose_result(completed, &run->task.id, slice,
+                                    (wf_slice_t) { data.data, data.len });
+
+        end->completed.data = (u_char *) completed->data;
+        end->completed.len = completed->len;
+    }
+
+    if (data.failed || plain.failed) {
+        completed->failed = 1;
+    }
+
+    wf_buf_free(&data);
+    wf_buf_free(&plain);
+
+    return completed->failed ? NGX_ERROR : NGX_OK;
+}
+
+
+/* What the script is to keep of the session's context. */
+
+static ngx_int_t
+ngx_workflow_outcome_session(ngx_workflow_run_t *run, ngx_workflow_end_t *end)
+{
+    size_t            i, n;
+    ngx_str_t        *s;
+    wf_run_context_t  entry;
+
+    if (run->task.session.len == 0 || run->service->http) {
+        return NGX_OK;
+    }
+
+    end->session_ttl = run->service->session_ttl;
+
+    n = ngx_workflow_session_changed(run);
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    end->set = ngx_alloc(2 * n * sizeof(ngx_str_t), run->service->log);
+    if (end->set == NULL) {
+        return NGX_ERROR;
+    }
+
+    s = end->set;
+
+    for (i = 0; wf_run_context(run->engine, i, &entry); i++) {
+
+        if (!entry.changed) {
+            continue;
+        }
+
+        s->data = (u_char *) entry.key.data;
+        s->len = entry.key.len;
+        s++;
+
+        s->data = (u_char *) entry.value.data;
+        s->len = entry.value.len;
+        s++;
+
+        end->nset++;
+    }
 
     return NGX_OK;
 }

@@ -50,6 +50,7 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
     }
 
     run->again = 0;
+    run->pause = 0;
 
     state = wf_run_state(run->engine);
 
@@ -111,6 +112,10 @@ ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
 {
     ngx_int_t  rc;
 
+    if (ngx_workflow_run_is_loading(run)) {
+        return ngx_workflow_session_load(run);
+    }
+
     rc = NGX_OK;
 
     if (state != WF_RUN_WAITING) {
@@ -164,6 +169,7 @@ ngx_workflow_run_destroy(ngx_workflow_run_t *run)
     ngx_workflow_run_drop_output(run);
     ngx_workflow_run_unlink(run);
 
+    wf_buf_free(&run->session_error);
     wf_run_free(run->engine);
     ngx_free(run);
 
@@ -350,7 +356,7 @@ ngx_workflow_run_set_timer(ngx_workflow_run_t *run)
         }
     }
 
-    if (run->fetch && !run->begun) {
+    if (run->fetch && !run->begun && !ngx_workflow_run_is_loading(run)) {
         left = (int64_t) run->service->step_interval
                - (int64_t) (ngx_current_msec - run->started);
         left = ngx_max(left, 0);
@@ -358,6 +364,10 @@ ngx_workflow_run_set_timer(ngx_workflow_run_t *run)
         if (delay < 0 || left < delay) {
             delay = left;
         }
+    }
+
+    if (run->pause && (delay < 0 || (ngx_msec_t) delay > run->pause)) {
+        delay = run->pause;
     }
 
     if (run->again && (delay < 0 || delay > NGX_WORKFLOW_AGAIN)) {
@@ -383,6 +393,7 @@ ngx_workflow_run_timer(ngx_event_t *ev)
     if (run->service->timeout && spent >= run->service->timeout
         && wf_run_state(run->engine) < WF_RUN_WAITING)
     {
+        run->timed_out = 1;
         wf_run_time_out(run->engine,
                         (char *) run->service->timeout_text.data);
     }

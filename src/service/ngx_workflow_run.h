@@ -15,6 +15,21 @@
 #define NGX_WORKFLOW_MAX_EVENTS  64        /* with a claim: see claim.lua */
 
 
+/* How far a run is with its session's state in the control plane. */
+
+typedef enum {
+    NGX_WORKFLOW_SESSION_NONE = 0,
+    NGX_WORKFLOW_SESSION_LOAD,           /* to be read, */
+    NGX_WORKFLOW_SESSION_LOADING,
+    NGX_WORKFLOW_SESSION_LOADED,
+    NGX_WORKFLOW_SESSION_LOCK,           /* to be locked, */
+    NGX_WORKFLOW_SESSION_LOCKING,
+    NGX_WORKFLOW_SESSION_SAVE,           /* to be saved, */
+    NGX_WORKFLOW_SESSION_SAVING,
+    NGX_WORKFLOW_SESSION_SAVED           /* or could not be */
+} ngx_workflow_session_e;
+
+
 typedef struct ngx_workflow_run_s  ngx_workflow_run_t;
 
 struct ngx_workflow_run_s {
@@ -37,6 +52,14 @@ struct ngx_workflow_run_s {
     ngx_uint_t                 owed;         /* asked for and not lent yet */
     ngx_uint_t                 calls;        /* under way */
 
+    ngx_workflow_session_e     session;
+    ngx_msec_t                 pause;        /* look again then, if not 0 */
+    ngx_msec_t                 patience;     /* until when a lock is asked for */
+    wf_buf_t                   session_error;
+
+    unsigned                   unread:1;     /* the session's state, */
+    unsigned                   unsaved:1;    /* for session_error */
+    unsigned                   timed_out:1;
     unsigned                   begun:1;      /* a thread has come back */
     unsigned                   fetching:1;   /* events are being fetched */
     unsigned                   fetch:1;      /* there are more to fetch */
@@ -60,7 +83,15 @@ struct ngx_workflow_run_s {
 /* Start or continue a task, or end it as its fate says. */
 ngx_int_t ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events,
-    ngx_str_t *fate);
+    ngx_str_t *fate, redisReply *session);
+
+/* Its engine's run is not begun as long as its session is being read. */
+#define ngx_workflow_run_is_loading(run)                                      \
+    ((run)->session == NGX_WORKFLOW_SESSION_LOAD                              \
+     || (run)->session == NGX_WORKFLOW_SESSION_LOADING)
+
+/* Begin with the task's input, once the session is known. */
+ngx_int_t ngx_workflow_run_start(ngx_workflow_run_t *run);
 
 ngx_workflow_run_t *ngx_workflow_run_find(ngx_workflow_service_t *service,
     ngx_str_t *task_id);
@@ -128,13 +159,25 @@ void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
 void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
     redisReply *reply);
 
+/* ngx_workflow_session.c: see there */
+ngx_uint_t ngx_workflow_session_remote(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_session_load(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_session_take(ngx_workflow_run_t *run,
+    redisReply *fields);
+ngx_int_t ngx_workflow_session_save(ngx_workflow_run_t *run);
+size_t ngx_workflow_session_changed(ngx_workflow_run_t *run);
+
 /* ngx_workflow_compose.c */
 void ngx_workflow_compose_id(char *dst);
 ngx_int_t ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
     wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
     ngx_uint_t n, ngx_uint_t last);
+
+/* data: what TaskResult.data holds, an object */
 void ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
-    ngx_str_t *session, wf_slice_t result);
+    wf_slice_t result, wf_slice_t data);
+void ngx_workflow_compose_error(wf_buf_t *data, const char *status,
+    const char *type, wf_slice_t message);
 
 
 #endif /* NGX_WORKFLOW_RUN_H_INCLUDED_ */

@@ -77,7 +77,9 @@ ngx_workflow_run_take_events(ngx_workflow_run_t *run, redisReply *reply,
 void
 ngx_workflow_run_fetch(ngx_workflow_run_t *run)
 {
-    if (!run->fetch || run->fetching || run->parking) {
+    if (!run->fetch || run->fetching || run->parking
+        || ngx_workflow_run_is_loading(run))
+    {
         return;
     }
 

@@ -6,7 +6,7 @@
 
 
 static ngx_int_t ngx_workflow_run_begin(ngx_workflow_run_t *run,
-    ngx_str_t *saved, ngx_str_t *fate);
+    ngx_str_t *saved, ngx_str_t *fate, redisReply *session);
 static ngx_int_t ngx_workflow_run_end(ngx_workflow_run_t *run,
     ngx_str_t *fate);
 static ngx_int_t ngx_workflow_run_engine(ngx_workflow_run_t *run);
@@ -20,7 +20,7 @@ static void ngx_workflow_run_log(void *data, const char *step,
 ngx_int_t
 ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events,
-    ngx_str_t *fate)
+    ngx_str_t *fate, redisReply *session)
 {
     u_char              *p;
     ngx_workflow_run_t  *run;
@@ -53,7 +53,7 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     run->service = service;
     run->last_output = &run->output;
 
-    if (ngx_workflow_run_begin(run, saved, fate) != NGX_OK) {
+    if (ngx_workflow_run_begin(run, saved, fate, session) != NGX_OK) {
         ngx_free(run);
         return NGX_ERROR;
     }
@@ -95,10 +95,9 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
 
 static ngx_int_t
 ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
-    ngx_str_t *fate)
+    ngx_str_t *fate, redisReply *session)
 {
-    int         rc;
-    wf_slice_t  input;
+    int  rc;
 
     if (ngx_workflow_run_engine(run) != NGX_OK) {
         return NGX_ERROR;
@@ -109,16 +108,14 @@ ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
     }
 
     if (saved->len == 0) {
-        input.data = (char *) run->task.input.data;
-        input.len = run->task.input.len;
 
-        if (!ngx_workflow_run_object(input)) {
-            wf_run_abort(run->engine,
-                         "The task's input in Redis is not a JSON object.");
+        if (ngx_workflow_session_remote(run)) {
+            run->session = NGX_WORKFLOW_SESSION_LOAD;
             return NGX_OK;
         }
 
-        rc = wf_run_start(run->engine, input);
+        rc = ngx_workflow_session_take(run, session) == NGX_OK
+             && ngx_workflow_run_start(run) == NGX_OK ? 0 : -2;
 
     } else {
         rc = ngx_workflow_run_restore(run, saved);
@@ -134,7 +131,7 @@ ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
             }
 
             wf_run_abort(run->engine,
-                         "The saved state of the run cannot be read.");
+                         "The saved state of the run cannot be read.", 1);
             return NGX_OK;
         }
     }
@@ -148,6 +145,24 @@ ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
 }
 
 
+ngx_int_t
+ngx_workflow_run_start(ngx_workflow_run_t *run)
+{
+    wf_slice_t  input;
+
+    input.data = (char *) run->task.input.data;
+    input.len = run->task.input.len;
+
+    if (!ngx_workflow_run_object(input)) {
+        wf_run_abort(run->engine,
+                     "The task's input in Redis is not a JSON object.", 1);
+        return NGX_OK;
+    }
+
+    return wf_run_start(run->engine, input) == 0 ? NGX_OK : NGX_ERROR;
+}
+
+
 /* The task was claimed to be ended. */
 
 static ngx_int_t
@@ -158,12 +173,12 @@ ngx_workflow_run_end(ngx_workflow_run_t *run, ngx_str_t *fate)
 
     } else if (ngx_strncmp(fate->data, "expired", fate->len) == 0) {
         wf_run_abort(run->engine, "The event that the task waits for has not "
-                     "come in time.");
+                     "come in time.", 1);
 
     } else {
         run->exhausted = 1;
         wf_run_abort(run->engine, "The worker that ran the task has died, at "
-                     "every attempt.");
+                     "every attempt.", 1);
     }
 
     run->task.index = run->task.streamed;

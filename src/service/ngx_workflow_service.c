@@ -42,10 +42,18 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
         return NGX_DECLINED;
     }
 
-    service->outstanding = ngx_workflow_zone_counter(service->zone,
-                                                     &service->name);
-    if (service->outstanding == NULL) {
+    service->shared = ngx_workflow_zone_shared(service->zone, &service->name);
+
+    if (service->shared == NULL) {
         return NGX_ERROR;
+    }
+
+    if (service->control_name.len) {
+        service->http = wf_http_create(&service->control);
+
+        if (service->http == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     service->consumer.ready = ngx_workflow_service_ready;
@@ -109,6 +117,14 @@ ngx_workflow_service_close(ngx_workflow_service_t *service)
 
     ngx_workflow_lease_stop(service);
 
+    if (service->learn_timer.timer_set) {
+        ngx_del_timer(&service->learn_timer);
+    }
+
+    if (service->register_timer.timer_set) {
+        ngx_del_timer(&service->register_timer);
+    }
+
     /* nginx gives up waiting for a thread pool whose queue is full */
 
     if (service->threads) {
@@ -119,11 +135,21 @@ ngx_workflow_service_close(ngx_workflow_service_t *service)
         root = service->runs.root;
 
         if (root == &service->sentinel) {
-            return NGX_OK;
+            break;
         }
 
         ngx_workflow_run_destroy((ngx_workflow_run_t *) root);
     }
+
+    if (service->http) {
+        wf_http_free(service->http);
+    }
+
+    if (service->learned) {
+        ngx_destroy_pool(service->learned);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -164,7 +190,7 @@ ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
     redisReply *reply)
 {
     if (reply->type == REDIS_REPLY_INTEGER) {
-        *service->outstanding = (ngx_atomic_uint_t) reply->integer;
+        service->shared->outstanding = (ngx_atomic_uint_t) reply->integer;
     }
 }
 
@@ -266,6 +292,7 @@ ngx_workflow_service_claim(ngx_event_t *ev)
 
     if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
                                 service->lease, service->max_attempts,
+                                service->http == NULL,
                                 ngx_workflow_service_claimed, service)
         == NULL)
     {
@@ -326,7 +353,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 
     e = claim->element;
 
-    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 9
+    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 10
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
         || task.id.len > NGX_WORKFLOW_MAX_ID
         || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
@@ -335,7 +362,8 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         || ngx_workflow_reply_str(e[5], &saved) != NGX_OK
         || e[6]->type != REDIS_REPLY_ARRAY
         || ngx_workflow_reply_str(e[7], &fate) != NGX_OK
-        || e[8]->type != REDIS_REPLY_INTEGER)
+        || e[8]->type != REDIS_REPLY_INTEGER
+        || e[9]->type != REDIS_REPLY_ARRAY)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": an entry of \"%V\" is not "
@@ -368,7 +396,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         ngx_workflow_run_turn(run);
     }
 
-    if (ngx_workflow_run_create(service, &task, &saved, e[6], &fate)
+    if (ngx_workflow_run_create(service, &task, &saved, e[6], &fate, e[9])
         != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,

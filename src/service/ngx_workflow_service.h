@@ -14,7 +14,9 @@
 #include "ngx_workflow_plugin.h"
 #include "ngx_workflow_task.h"
 #include "ngx_workflow_zone.h"
+#include "wf_http.h"
 #include "wf_message.h"
+#include "wf_state.h"
 
 
 typedef struct {
@@ -44,6 +46,16 @@ typedef struct {
     ngx_msec_t                 wait_timeout;
     ngx_msec_t                 checkpoint;
     ngx_msec_t                 drain_timeout;
+    ngx_str_t                  control_plane;
+    ngx_msec_t                 control_plane_timeout;
+    ngx_str_t                  control_plane_ssl_trusted_certificate;
+    ngx_str_t                  control_plane_ssl_certificate;
+    ngx_str_t                  control_plane_ssl_certificate_key;
+    ngx_flag_t                 control_plane_ssl_verify;
+    ngx_msec_t                 register_interval;
+    ngx_flag_t                 message_queue_config;
+    time_t                     session_ttl;
+    ngx_str_t                  hash_secret_file;
     u_char                    *file;             /* where it is declared */
     ngx_uint_t                 line;
 
@@ -51,13 +63,17 @@ typedef struct {
     ngx_shm_zone_t            *zone;
     ngx_str_t                  timeout_text;     /* seconds, as Python's */
     ngx_str_t                  interval_text;
+    ngx_str_t                  control_name;     /* the URL without a user;
+                                                    len 0: no control plane */
+    wf_http_conf_t             control;
+    wf_state_secrets_t         secrets;
 
     /* in a worker */
 
     ngx_log_t                 *log;
     wf_graph_t                *graph;            /* NULL: plugin not open */
     ngx_thread_pool_t         *pool;
-    ngx_atomic_t              *outstanding;
+    ngx_workflow_shared_t     *shared;
 
     ngx_rbtree_t               runs;             /* by task id */
     ngx_rbtree_node_t          sentinel;
@@ -70,13 +86,24 @@ typedef struct {
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
 
+    wf_http_t                 *http;             /* to the control plane */
+    ngx_event_t                learn_timer;
+    ngx_event_t                register_timer;
+    ngx_pool_t                *learned;          /* what it has told */
+
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
     unsigned                   rung:1;           /* meanwhile */
     unsigned                   recover:1;        /* an answer was lost */
     unsigned                   leaving:1;
+    unsigned                   registering:1;
+    unsigned                   differs:1;        /* the control plane's
+                                                    namespace from ours */
 } ngx_workflow_service_t;
 
+
+/* Which control plane it has, as a number that workers share; 0: none. */
+ngx_atomic_uint_t ngx_workflow_control_key(ngx_workflow_service_t *service);
 
 /* In a worker, before and after its queue is opened. */
 ngx_int_t ngx_workflow_service_open(ngx_workflow_service_t *service,

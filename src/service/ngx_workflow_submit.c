@@ -358,7 +358,7 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
     }
 
     if (outstanding >= 0) {
-        *service->outstanding = outstanding;
+        service->shared->outstanding = outstanding;
     }
 
     ngx_free(received);
@@ -370,6 +370,7 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
 static void
 ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
 {
+    wf_buf_t                  data = WF_BUF_INIT;
     wf_buf_t                  stream = WF_BUF_INIT;
     wf_buf_t                  result = WF_BUF_INIT;
     ngx_str_t                 elts[2];
@@ -396,9 +397,15 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
     text.data = (char *) error->data;
     text.len = error->len;
 
-    ngx_workflow_compose_result(&result, &task.id, &task.session, text);
+    wf_buf_adds(&data, "{");
+    ngx_workflow_compose_error(&data, "failed", "WorkflowValidationError",
+                               text);
+    wf_buf_adds(&data, "}");
 
-    if (!result.failed
+    ngx_workflow_compose_result(&result, &task.id, text,
+                                (wf_slice_t) { data.data, data.len });
+
+    if (!result.failed && !data.failed
         && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1,
                                         0)
            == NGX_OK)
@@ -417,6 +424,7 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
                                         ngx_workflow_refuse_handler, received);
     }
 
+    wf_buf_free(&data);
     wf_buf_free(&stream);
     wf_buf_free(&result);
 

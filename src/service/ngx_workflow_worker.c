@@ -1,7 +1,10 @@
 #include "ngx_workflow_worker.h"
+#include "ngx_workflow_control.h"
 #include "ngx_workflow_run.h"
 
 #include "wf_publish.h"
+
+#include <curl/curl.h>
 
 
 #define NGX_WORKFLOW_HANDOVER           10000
@@ -10,9 +13,13 @@
 
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
     ngx_str_t *machine, ngx_str_t *name);
+static ngx_int_t ngx_workflow_worker_begin(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
+static void ngx_workflow_worker_stop(void);
 static void ngx_workflow_worker_handover(ngx_event_t *ev);
+static ngx_int_t ngx_workflow_worker_withdraw(ngx_uint_t nobody);
+static void ngx_workflow_worker_withdraw_now(void);
 static ngx_uint_t ngx_workflow_worker_upgrading(void);
 static ngx_int_t ngx_workflow_worker_others(void);
 
@@ -81,6 +88,14 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 
     service = services->elts;
 
+    /* before there are threads that use it */
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "curl_global_init() failed");
+        return NGX_ERROR;
+    }
+
     ngx_workflow_zone = service[0]->zone;
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_STARTING);
 
@@ -93,19 +108,82 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         }
     }
 
-    for (i = 0; i < queues->nelts; i++) {
+    for (i = 0; i < services->nelts; i++) {
 
-        if (ngx_queue_empty(&queue[i]->consumers)) {
+        if (service[i]->graph == NULL) {
             continue;
         }
 
-        if (ngx_workflow_queue_open(queue[i], cycle->log) != NGX_OK) {
+        if (service[i]->http) {
+            ngx_workflow_register_start(service[i]);
+        }
+
+        if (ngx_workflow_learn_needed(service[i])) {
+            service[i]->consumer.queue->unknown++;
+            ngx_workflow_learn_start(service[i]);
+        }
+    }
+
+    for (i = 0; i < queues->nelts; i++) {
+
+        if (!ngx_queue_empty(&queue[i]->consumers) && queue[i]->unknown == 0
+            && ngx_workflow_worker_begin(queue[i]) != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
 
-    for (i = 0; i < services->nelts; i++) {
-        if (service[i]->graph) {
+    return NGX_OK;
+}
+
+
+void
+ngx_workflow_worker_learned(ngx_workflow_service_t *service,
+    ngx_str_t *topic_namespace, ngx_workflow_redis_conf_t *redis)
+{
+    ngx_workflow_queue_t       *queue;
+    ngx_workflow_redis_conf_t  *conf;
+
+    queue = service->consumer.queue;
+    conf = &queue->redis;
+
+    /* services of one control plane share its queue */
+
+    if (conf->url.len == 0) {
+        redis->connect_timeout = conf->connect_timeout;
+        redis->command_timeout = conf->command_timeout;
+        *conf = *redis;
+    }
+
+    if (ngx_workflow_consumer_init(&service->consumer, topic_namespace,
+                                   service->learned)
+        != NGX_OK
+        || (--queue->unknown == 0
+            && ngx_workflow_worker_begin(queue) != NGX_OK))
+    {
+        ngx_log_error(NGX_LOG_EMERG, service->log, 0,
+                      "workflow_service \"%V\" is not served: no memory",
+                      &service->name);
+    }
+}
+
+
+/* All that is to be known of the queue's services is known. */
+
+static ngx_int_t
+ngx_workflow_worker_begin(ngx_workflow_queue_t *queue)
+{
+    ngx_uint_t                i;
+    ngx_workflow_service_t  **service;
+
+    if (ngx_workflow_queue_open(queue, ngx_cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        if (service[i]->graph && service[i]->consumer.queue == queue) {
             ngx_workflow_service_start(service[i]);
         }
     }
@@ -117,11 +195,22 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
 static void
 ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
 {
-    ngx_uint_t              i;
-    ngx_workflow_queue_t  **q;
+    ngx_uint_t                i;
+    ngx_workflow_queue_t    **q;
+    ngx_workflow_service_t  **service;
 
     if (ngx_workflow_leaving) {
         return;
+    }
+
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        if (service[i]->consumer.queue == queue && queue->listens
+            && queue->is_ready)
+        {
+            ngx_workflow_register_listening(service[i]);
+        }
     }
 
     q = ngx_workflow_queues->elts;
@@ -152,13 +241,26 @@ ngx_workflow_worker_idle(ngx_workflow_redis_t *redis)
 void
 ngx_workflow_worker_leave(void)
 {
-    ngx_uint_t                i;
-    ngx_workflow_queue_t    **queue;
-    ngx_workflow_service_t  **service;
-
     if (ngx_workflow_leaving) {
         return;
     }
+
+    ngx_workflow_worker_stop();
+
+    ngx_workflow_handover.handler = ngx_workflow_worker_handover;
+    ngx_workflow_handover.data = &ngx_workflow_handover;
+    ngx_workflow_handover.log = ngx_cycle->log;
+
+    ngx_workflow_worker_handover(&ngx_workflow_handover);
+}
+
+
+static void
+ngx_workflow_worker_stop(void)
+{
+    ngx_uint_t                i;
+    ngx_workflow_queue_t    **queue;
+    ngx_workflow_service_t  **service;
 
     ngx_workflow_leaving = ngx_max(ngx_current_msec, 1);
     ngx_workflow_upgrading = ngx_workflow_worker_upgrading();
@@ -178,12 +280,6 @@ ngx_workflow_worker_leave(void)
     }
 
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LEAVING);
-
-    ngx_workflow_handover.handler = ngx_workflow_worker_handover;
-    ngx_workflow_handover.data = &ngx_workflow_handover;
-    ngx_workflow_handover.log = ngx_cycle->log;
-
-    ngx_workflow_worker_handover(&ngx_workflow_handover);
 }
 
 
@@ -212,6 +308,13 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
         return;
     }
 
+    /* what is sent until it is withdrawn is still taken */
+
+    if (ngx_workflow_worker_withdraw(rc == NGX_DECLINED) == NGX_AGAIN) {
+        ngx_add_timer(ev, NGX_WORKFLOW_HANDOVER_INTERVAL);
+        return;
+    }
+
     queue = ngx_workflow_queues->elts;
 
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
@@ -221,6 +324,49 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
     }
 
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
+}
+
+
+/* Services that go away for good are not listed any more. */
+
+static ngx_int_t
+ngx_workflow_worker_withdraw(ngx_uint_t nobody)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                i;
+    ngx_workflow_service_t  **service;
+
+    rc = NGX_OK;
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        if (ngx_workflow_register_leave(service[i], nobody) == NGX_AGAIN) {
+            rc = NGX_AGAIN;
+        }
+    }
+
+    return rc;
+}
+
+
+/* The same when there is no event loop any more. */
+
+static void
+ngx_workflow_worker_withdraw_now(void)
+{
+    ngx_uint_t                i, nobody;
+    ngx_workflow_service_t  **service;
+
+    nobody = !ngx_workflow_upgrading
+             && ngx_workflow_zone_heir(ngx_workflow_zone) == NGX_DECLINED;
+
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        if (ngx_workflow_register_exit(service[i], nobody) != NGX_OK) {
+            return;
+        }
+    }
 }
 
 
@@ -275,11 +421,15 @@ ngx_workflow_worker_close(void)
         return;
     }
 
-    ngx_workflow_worker_leave();
+    if (!ngx_workflow_leaving) {
+        ngx_workflow_worker_stop();
+    }
 
     if (ngx_workflow_handover.timer_set) {
         ngx_del_timer(&ngx_workflow_handover);
     }
+
+    ngx_workflow_worker_withdraw_now();
 
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
 

@@ -1,15 +1,6 @@
 #include "ngx_workflow_zone.h"
 
 
-typedef struct ngx_workflow_counter_s  ngx_workflow_counter_t;
-
-struct ngx_workflow_counter_s {
-    ngx_workflow_counter_t  *next;
-    ngx_atomic_t             outstanding;
-    size_t                   len;
-    u_char                   name[1];
-};
-
 /* Written by its own process only; one that was killed leaves it behind. */
 
 typedef struct {
@@ -18,7 +9,7 @@ typedef struct {
 } ngx_workflow_worker_t;
 
 typedef struct {
-    ngx_workflow_counter_t  *counters;
+    ngx_workflow_shared_t   *services;
     ngx_workflow_worker_t    workers[NGX_MAX_PROCESSES];
 } ngx_workflow_zone_t;
 
@@ -26,44 +17,171 @@ typedef struct {
 size_t
 ngx_workflow_zone_size(ngx_uint_t n)
 {
-    return 8 * ngx_pagesize + 2 * sizeof(ngx_workflow_zone_t) + n * 256;
+    return 8 * ngx_pagesize + 2 * sizeof(ngx_workflow_zone_t) + n * 2048;
 }
 
 
-ngx_atomic_t *
-ngx_workflow_zone_counter(ngx_shm_zone_t *zone, ngx_str_t *name)
+ngx_workflow_shared_t *
+ngx_workflow_zone_shared(ngx_shm_zone_t *zone, ngx_str_t *name)
 {
-    ngx_slab_pool_t         *pool;
-    ngx_workflow_zone_t     *shared;
-    ngx_workflow_counter_t  *counter;
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *all;
+    ngx_workflow_shared_t  *shared;
 
     pool = (ngx_slab_pool_t *) zone->shm.addr;
-    shared = pool->data;
+    all = pool->data;
 
-    for (counter = shared->counters; counter; counter = counter->next) {
-        if (counter->len == name->len
-            && ngx_memcmp(counter->name, name->data, name->len) == 0)
+    for (shared = all->services; shared; shared = shared->next) {
+        if (shared->len == name->len
+            && ngx_memcmp(shared->name, name->data, name->len) == 0)
         {
-            return &counter->outstanding;
+            return shared;
         }
     }
 
-    counter = ngx_slab_calloc(pool, sizeof(ngx_workflow_counter_t)
-                                    + name->len);
-    if (counter == NULL) {
+    shared = ngx_slab_calloc(pool, sizeof(ngx_workflow_shared_t) + name->len);
+    if (shared == NULL) {
         return NULL;
     }
 
-    counter->len = name->len;
-    ngx_memcpy(counter->name, name->data, name->len);
+    shared->len = name->len;
+    ngx_memcpy(shared->name, name->data, name->len);
 
     /* old workers may be walking along the list */
 
-    counter->next = shared->counters;
+    shared->next = all->services;
     ngx_memory_barrier();
-    shared->counters = counter;
+    all->services = shared;
 
-    return &counter->outstanding;
+    return shared;
+}
+
+
+void
+ngx_workflow_zone_configure(ngx_shm_zone_t *zone,
+    ngx_workflow_shared_t *shared, ngx_atomic_uint_t key)
+{
+    ngx_str_t  nothing;
+
+    if (shared->configured != key) {
+        ngx_str_null(&nothing);
+        ngx_workflow_zone_learn(zone, shared, &nothing);
+    }
+
+    shared->configured = key;
+    shared->failures = 0;
+    shared->asked = 0;
+    shared->due = 0;
+    shared->kept = 1;
+}
+
+
+void
+ngx_workflow_zone_configured(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *all;
+    ngx_workflow_shared_t  *shared;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    for (shared = all->services; shared; shared = shared->next) {
+
+        if (!shared->kept) {
+            shared->configured = 0;
+        }
+
+        shared->kept = 0;
+    }
+}
+
+
+ngx_int_t
+ngx_workflow_zone_learned(ngx_shm_zone_t *zone, ngx_workflow_shared_t *shared,
+    ngx_pool_t *pool, ngx_str_t *text)
+{
+    ngx_slab_pool_t  *slab;
+
+    slab = (ngx_slab_pool_t *) zone->shm.addr;
+
+    ngx_shmtx_lock(&slab->mutex);
+
+    text->len = shared->learned.len;
+    text->data = text->len ? ngx_pstrdup(pool, &shared->learned) : NULL;
+
+    ngx_shmtx_unlock(&slab->mutex);
+
+    return text->len && text->data == NULL ? NGX_ERROR : NGX_OK;
+}
+
+
+void
+ngx_workflow_zone_learn(ngx_shm_zone_t *zone, ngx_workflow_shared_t *shared,
+    ngx_str_t *text)
+{
+    u_char           *p;
+    ngx_slab_pool_t  *slab;
+
+    slab = (ngx_slab_pool_t *) zone->shm.addr;
+
+    ngx_shmtx_lock(&slab->mutex);
+
+    p = text->len ? ngx_slab_alloc_locked(slab, text->len) : NULL;
+
+    /* a zone that is full forgets: each worker asks for itself then */
+
+    if (shared->learned.data) {
+        ngx_slab_free_locked(slab, shared->learned.data);
+    }
+
+    shared->learned.data = p;
+    shared->learned.len = 0;
+
+    if (p) {
+        ngx_memcpy(p, text->data, text->len);
+        shared->learned.len = text->len;
+    }
+
+    ngx_shmtx_unlock(&slab->mutex);
+}
+
+
+/* 0 is a turn that has come; times that are 0 by chance are a millisecond
+ * later. */
+
+ngx_uint_t
+ngx_workflow_zone_turn(ngx_atomic_t *word, ngx_msec_t next)
+{
+    ngx_atomic_uint_t  due;
+
+    due = *word;
+
+    if (due && (ngx_msec_int_t) (due - ngx_current_msec) > 0) {
+        return 0;
+    }
+
+    return ngx_atomic_cmp_set(word, due, ngx_max(ngx_current_msec + next, 1));
+}
+
+
+void
+ngx_workflow_zone_next_turn(ngx_atomic_t *word, ngx_msec_t delay)
+{
+    *word = ngx_max(ngx_current_msec + delay, 1);
+}
+
+
+ngx_msec_t
+ngx_workflow_zone_until(ngx_atomic_t *word)
+{
+    ngx_msec_int_t     left;
+    ngx_atomic_uint_t  due;
+
+    due = *word;
+    left = due ? (ngx_msec_int_t) (due - ngx_current_msec) : 0;
+
+    return ngx_max(left, 0);
 }
 
 

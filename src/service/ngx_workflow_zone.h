@@ -1,6 +1,7 @@
 /*
  * The shared memory of all workers: for each service the number of outstanding
- * tasks that Redis told last, and which workers listen to Pub/Sub.
+ * tasks that Redis told last and what is known of its control plane, and which
+ * workers listen to Pub/Sub.
  */
 
 #ifndef NGX_WORKFLOW_ZONE_H_INCLUDED_
@@ -15,11 +16,61 @@
 size_t ngx_workflow_zone_size(ngx_uint_t n);
 
 /*
- * A service's counter, NULL: the zone is full.  Found again by name after a
- * reload, so that old and new workers share it.  It is a plain word that
- * whoever knows a newer value overwrites: no lock can be left behind.
+ * What the workers share of a service.  They are plain words that whoever knows
+ * a newer value overwrites: no lock can be left behind.
  */
-ngx_atomic_t *ngx_workflow_zone_counter(ngx_shm_zone_t *zone, ngx_str_t *name);
+
+typedef struct ngx_workflow_shared_s  ngx_workflow_shared_t;
+
+struct ngx_workflow_shared_s {
+    ngx_workflow_shared_t   *next;
+
+    ngx_atomic_t             outstanding;
+
+    /* A control plane is known by a number, ngx_workflow_control_key(). */
+
+    ngx_atomic_t             configured;   /* in the newest configuration */
+    ngx_atomic_t             registered;   /* where it is registered, */
+    ngx_atomic_t             previous;     /* and was before; 0: nowhere */
+    ngx_atomic_t             due;          /* the next registration: a turn */
+    ngx_atomic_t             failures;     /* since the last good one */
+    ngx_atomic_t             asked;        /* what it has told: a turn */
+
+    ngx_str_t                learned;      /* by ngx_workflow_zone_learned() */
+    ngx_uint_t               kept;         /* used by the master */
+
+    size_t                   len;
+    u_char                   name[1];
+};
+
+/* Found again by name after a reload, so that old and new workers share it.
+ * NULL: the zone is full. */
+ngx_workflow_shared_t *ngx_workflow_zone_shared(ngx_shm_zone_t *zone,
+    ngx_str_t *name);
+
+/* In the master, with each configuration: those that are configured, one by one,
+ * and then what becomes of the others.  What another control plane has told is
+ * forgotten. */
+void ngx_workflow_zone_configure(ngx_shm_zone_t *zone,
+    ngx_workflow_shared_t *shared, ngx_atomic_uint_t key);
+void ngx_workflow_zone_configured(ngx_shm_zone_t *zone);
+
+/* A copy of what a control plane has told; len 0: nothing. */
+ngx_int_t ngx_workflow_zone_learned(ngx_shm_zone_t *zone,
+    ngx_workflow_shared_t *shared, ngx_pool_t *pool, ngx_str_t *text);
+void ngx_workflow_zone_learn(ngx_shm_zone_t *zone,
+    ngx_workflow_shared_t *shared, ngx_str_t *text);
+
+/*
+ * What one worker is to do is done by whichever comes first when it is due: a
+ * word holds the time.  1: it is this one's turn, and the next is in so many
+ * milliseconds, also if this worker does not live to say how it went.
+ */
+ngx_uint_t ngx_workflow_zone_turn(ngx_atomic_t *word, ngx_msec_t next);
+void ngx_workflow_zone_next_turn(ngx_atomic_t *word, ngx_msec_t delay);
+
+/* Milliseconds until the turn, 0: it has come. */
+ngx_msec_t ngx_workflow_zone_until(ngx_atomic_t *word);
 
 /*
  * Whether this process listens.  A worker that leaves goes on listening until

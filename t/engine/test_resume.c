@@ -221,7 +221,7 @@ test_context_to_dict_mid_run(void)
     owner_free(&o);
 
     ok(strstr(saved, "{\"version\": 1, \"running\": true, \"context\": {}, "
-              "\"collected\": [{\"step\": \"pairs\", \"type\": \"Item\", "
+              "\"changed\": [], \"collected\": [{\"step\": \"pairs\", \"type\": \"Item\", "
               "\"data\": \"{\\\"n\\\": 0}\", \"order\": 1}, ")
        == saved, "what a call in progress took is collected");
     ok(strstr(saved, "\"pending\": [{\"step\": \"pairs\", \"type\": \"Item\", "
@@ -320,6 +320,113 @@ test_continue_context(void)
 }
 
 
+/* What a session gives a run, and what the run has set of it. */
+
+static wf_status_t
+sets(wf_run_t *run, const wf_event_t *ev)
+{
+    size_t       len;
+    const char  *json;
+
+    (void) ev;
+
+    return wf_get(run, "kept", &json, &len) == WF_OK
+           && set_text(run, "same", "1") == WF_OK
+           && set_text(run, "new", "{}") == WF_OK
+           ? send_text(run, WF_INPUT_REQUIRED_EVENT, "{\"prefix\": \"\"}")
+           : WF_ERROR;
+}
+
+static wf_status_t
+sets_more(wf_run_t *run, const wf_event_t *ev)
+{
+    (void) ev;
+
+    return set_text(run, "late", "[]") == WF_OK ? wf_stop(run, "1", 1)
+                                                 : WF_ERROR;
+}
+
+static const wf_step_t  set_steps[] = {
+    STEP(sets, WF_TYPES(WF_START_EVENT), NULL),
+    STEP(sets_more, WF_TYPES(WF_HUMAN_RESPONSE_EVENT),
+         WF_TYPES(WF_STOP_EVENT))
+};
+WORKFLOW(setting, set_steps);
+
+static void
+is_context(wf_engine_run_t *run, const char *expected, const char *name)
+{
+    char              text[256], *end;
+    size_t            i;
+    wf_run_context_t  entry;
+
+    end = text;
+    *end = '\0';
+
+    for (i = 0; wf_run_context(run, i, &entry); i++) {
+        end += sprintf(end, "%.*s%s%.*s\n", (int) entry.key.len,
+                       entry.key.data, entry.changed ? "!" : "=",
+                       (int) entry.value.len, entry.value.data);
+    }
+
+    is_str(text, expected, name);
+}
+
+static void
+answers(const char *saved, const char *expected, const char *name)
+{
+    owner_t  o;
+
+    owner_init(&o, &setting);
+    is_int(wf_run_restore(o.run, test_slice(saved)), 0, name);
+    (void) wf_run_event(o.run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));
+    is_int(owner_drive(&o), WF_RUN_COMPLETED, name);
+    is_context(o.run, expected, name);
+    owner_free(&o);
+}
+
+static void
+test_changed(void)
+{
+    char     *saved;
+    owner_t   o;
+
+    owner_init(&o, &setting);
+    is_int(wf_run_set(o.run, (wf_slice_t) { "kept it", 4 },
+                      (wf_slice_t) { "[0] ", 3 }), 0, "set");
+    is_int(wf_run_set(o.run, wf_slice("same"), wf_slice("2")), 0, "set");
+    is_int(wf_run_set(o.run, wf_slice("same"), wf_slice("1")), 0, "again");
+    is_int(wf_run_set(o.run, wf_slice(""), wf_slice("0")), 0, "empty key");
+    is_int(owner_run(&o, "{}"), WF_RUN_WAITING, "found in the context");
+    saved = saved_of(o.run);
+
+    ok(strstr(saved, "\"changed\": [\"new\", \"same\"], ") != NULL,
+       "what was set is saved");
+
+    (void) wf_run_event(o.run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));
+    is_int(owner_drive(&o), WF_RUN_COMPLETED, "completes");
+    is_context(o.run, "=0\nkept=[0]\nlate![]\nnew!{}\nsame!1\n",
+               "changed: what a step has set, also to what it was");
+    owner_free(&o);
+
+    answers(saved, "=0\nkept=[0]\nlate![]\nnew!{}\nsame!1\n",
+            "a run that goes on elsewhere knows");
+    free(saved);
+
+    answers("{\"version\": 1, \"running\": true, \"context\": "
+            "{\"a\": \"1\"}, \"collected\": [], \"pending\": []}",
+            "a!1\nlate![]\n", "of an older text all of it may be");
+
+    owner_init(&o, &counting);
+    is_int(wf_run_restore(o.run, wf_slice("{\"version\": 1, \"running\": "
+                          "false, \"context\": {\"a\": \"1\"}, "
+                          "\"collected\": []}")), 0, "an ended run");
+    is_int(owner_run(&o, "{}"), WF_RUN_COMPLETED, "and the next one");
+    is_context(o.run, "a=1\ncount!1\n", "have changes of their own");
+    owner_free(&o);
+}
+
+
 /* JSON as deep as may be. */
 
 static wf_status_t
@@ -398,6 +505,8 @@ test_not_readable(void)
             "\"collected\": []}",
         "{\"version\": 1, \"running\": true, \"context\": {\"a\": \"{\"}, "
             "\"collected\": []}",
+        HEAD "\"changed\": [\"a\"], \"collected\": []}",
+        HEAD "\"changed\": [1], \"collected\": []}",
         HEAD "\"collected\": {}}", HEAD "\"collected\": [1]}",
         BODY "{}}", BODY "[1]}", BODY "[{}]}", BODY "[{\"step\": 1}]}",
         BODY "[{\"step\": \"none\"}]}", BODY "[{\"step\": \"ask\"}]}",
@@ -446,6 +555,7 @@ main(void)
     test_human_in_the_loop_with_resume();
     test_context_to_dict_mid_run();
     test_continue_context();
+    test_changed();
     test_deep();
     test_not_readable();
 

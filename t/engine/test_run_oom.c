@@ -58,12 +58,16 @@ __wrap_realloc(void *p, size_t size)
 }
 
 
+static char  result[256];      /* the fields of a TaskResultEvent */
+
+
 /* A workflow that uses all that allocates. */
 
 static wf_status_t
 first(wf_run_t *run, const wf_event_t *ev)
 {
     char         *p;
+    const char   *id;
     wf_status_t   status;
 
     (void) ev;
@@ -78,10 +82,13 @@ first(wf_run_t *run, const wf_event_t *ev)
     if ((status = send_text(run, "A", "{\"n\": 1}")) != WF_OK
         || (status = wf_send_to(run, "second", "B", "{}", 2)) != WF_OK
         || (status = wf_stream(run, "Progress", "{\"n\": 1}", 8)) != WF_OK
-        || (status = set_text(run, "k", "{\"v\": [1]}")) != WF_OK)
+        || (status = set_text(run, "k", "{\"v\": [1]}")) != WF_OK
+        || (status = wf_send_task(run, "x", "{}", 2, &id)) != WF_OK)
     {
         return status;
     }
+
+    (void) snprintf(result, sizeof(result), "{\"task_id\": \"%s\"}", id);
 
     return send_text(run, WF_INPUT_REQUIRED_EVENT, "{\"prefix\": \"?\"}");
 }
@@ -93,6 +100,10 @@ second(wf_run_t *run, const wf_event_t *ev)
     const char        *json;
     wf_status_t        status;
     const wf_event_t  *events[3];
+
+    if (strcmp(ev->type, WF_TASK_RESULT_EVENT) == 0) {
+        return WF_OK;
+    }
 
     status = wf_collect(run, ev, WF_TYPES("B", WF_HUMAN_RESPONSE_EVENT, "A"),
                         3, events);
@@ -111,8 +122,8 @@ second(wf_run_t *run, const wf_event_t *ev)
 static const wf_step_t  steps[] = {
     STEP(first, WF_TYPES(WF_START_EVENT),
          WF_TYPES("A", "B", WF_INPUT_REQUIRED_EVENT)),
-    STEP(second, WF_TYPES("A", "B", WF_HUMAN_RESPONSE_EVENT),
-         WF_TYPES(WF_STOP_EVENT))
+    STEP(second, WF_TYPES("A", "B", WF_HUMAN_RESPONSE_EVENT,
+                          WF_TASK_RESULT_EVENT), WF_TYPES(WF_STOP_EVENT))
 };
 static const wf_workflow_t  workflow = WF_WORKFLOW("w", "d", steps);
 
@@ -194,6 +205,36 @@ ended(wf_engine_run_t *run)
 }
 
 
+/* Send what is to be sent; a result, one that is early, then the answer. */
+
+static int
+answer(wf_engine_run_t *run)
+{
+    char                  early[256], *number;
+    const wf_run_task_t  *task;
+
+    while ((task = wf_run_take_task(run)) != NULL) {
+        wf_run_task_sent(run, task);
+    }
+
+    (void) strcpy(early, result);
+    number = strstr(early, "-1\"");
+
+    if (number != NULL) {
+        number[1] = '2';
+
+        if (wf_run_event(run, WF_TASK_RESULT_EVENT, test_slice(early)) != 0
+            || wf_run_event(run, WF_TASK_RESULT_EVENT, test_slice(result))
+               != 0)
+        {
+            return -1;
+        }
+    }
+
+    return wf_run_event(run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));
+}
+
+
 static int
 go_on(const wf_graph_t *g, const wf_run_options_t *options, wf_slice_t saved)
 {
@@ -208,7 +249,7 @@ go_on(const wf_graph_t *g, const wf_run_options_t *options, wf_slice_t saved)
     rc = wf_run_restore(run, saved);
 
     if (rc == 0) {
-        rc = wf_run_event(run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));
+        rc = answer(run);
 
         if (rc == 0) {
             work(run);
@@ -263,7 +304,9 @@ everything(void)
     k.run = run;
     options.wake = NULL;
 
-    if (wf_run_start(run, wf_slice("{}")) == 0) {
+    if (wf_run_set(run, wf_slice("given"), wf_slice("1")) == 0
+        && wf_run_start(run, wf_slice("{}")) == 0)
+    {
         work(run);
 
         if (wf_run_state(run) != WF_RUN_WAITING) {

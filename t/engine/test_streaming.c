@@ -290,14 +290,14 @@ test_aborted(void)
     owner_t  o;
 
     owner_init(&o, &asking);
-    wf_run_abort(o.run, "before it was started");
+    wf_run_abort(o.run, "before it was started", 1);
     is_int(wf_run_state(o.run), WF_RUN_FAILED, "aborted");
     is_slice(wf_run_error(o.run), "before it was started", "aborted: why");
     is_int(wf_run_error_final(o.run), 1, "aborted: for good");
     owner_step(&o);
     is_str(o.output, "{\"result\": null}\n", "aborted: the stream ends");
 
-    wf_run_abort(o.run, "again");
+    wf_run_abort(o.run, "again", 1);
     wf_run_cancel(o.run);
     owner_step(&o);
     is_slice(wf_run_error(o.run), "before it was started", "once");
@@ -306,7 +306,7 @@ test_aborted(void)
 
     owner_init(&o, &streaming);
     (void) owner_run(&o, "{}");
-    wf_run_abort(o.run, "too late");
+    wf_run_abort(o.run, "too late", 1);
     is_int(wf_run_state(o.run), WF_RUN_COMPLETED, "not when it has ended");
     is_int(wf_run_error_final(o.run), 0, "its result stays");
     owner_free(&o);

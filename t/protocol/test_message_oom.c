@@ -287,7 +287,7 @@ publish(void)
     wf_event_dump(&b, "StopEvent", wf_slice("{\"result\":1,\"x\":2}"));
     wf_result_text(&b, wf_slice("\"a\\nb\""));
     wf_publish_stream(&b, &p, wf_slice("{}"), 1);
-    wf_publish_result(&b, &p, wf_slice("r"));
+    wf_publish_result(&b, &p, wf_slice("r"), wf_slice("{}"));
 
     rc = b.failed ? -2 : 0;
 

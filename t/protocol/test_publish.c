@@ -83,7 +83,8 @@ check_messages(void)
 
     text = load("completed_task.json", &len);
     wf_publish_result(&b, &p,
-                      wf_slice("Error in step 's1': arg1 is required."));
+                      wf_slice("Error in step 's1': arg1 is required."),
+                      wf_slice("{}"));
     is_mem(b.data, b.len, text, "a recorded completed_task");
     wf_buf_free(&b);
     free(text);
@@ -104,10 +105,12 @@ check_messages(void)
            "a stream of no session");
     wf_buf_free(&b);
 
-    wf_publish_result(&b, &p, wf_slice("\n\303\251\377"));
+    wf_publish_result(&b, &p, wf_slice("\n\303\251\377"),
+                      wf_slice("{\"status\": \"completed\"}"));
     wf_buf_addc(&b, '\0');
-    ok(strstr(b.data, "\"result\": \"\\n\\u00e9\\ufffd\", \"data\": {}}")
-       != NULL, "a result is quoted");
+    ok(strstr(b.data, "\"result\": \"\\n\\u00e9\\ufffd\", \"data\": "
+              "{\"status\": \"completed\"}}")
+       != NULL, "a result is quoted, its data is not");
     wf_buf_free(&b);
 }
 

@@ -2,14 +2,20 @@
 --
 -- KEYS  stream, task, events, bell, timers, seen
 -- ARGV  task_id, session_id ("" none), input, limit of the stream (0 none),
---       seconds to remember the message (0: it has no id of its own)
--- returns {"accepted" | "known" | "conflict" | "full", outstanding tasks}
+--       seconds to remember the message (0: it has no id of its own),
+--       "service\ntask_id" of the task that sends it ("" none),
+--       1: only if the service has been here
+-- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
+--          outstanding tasks},
+--         or, of a task that another one sends,
+--         {"ended", outstanding tasks, state, result | "", error | ""}
 --
 -- A known task is not queued again; "conflict" if it had another input.
 
 local stream, task, events, bell, timers, seen = unpack(KEYS)
 local id, session, input = ARGV[1], ARGV[2], ARGV[3]
 local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
+local reply, only = ARGV[6], ARGV[7] == '1'
 
 local function outstanding()
     return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
@@ -20,8 +26,27 @@ local known = redis.call('HGET', task, 'digest')
 
 if known then
     -- a task that was refused has no digest
-    return {(known == digest or known == '') and 'known' or 'conflict',
-            outstanding()}
+    if known ~= digest and known ~= '' then
+        return {'conflict', outstanding()}
+    end
+
+    if reply ~= '' then
+        local fields = redis.call('HMGET', task, 'state', 'result', 'error')
+        local state = fields[1]
+
+        if state ~= 'queued' and state ~= 'running' and state ~= 'waiting' then
+            return {'ended', outstanding(), state, fields[2] or '',
+                    fields[3] or ''}
+        end
+
+        redis.call('HSETNX', task, 'reply', reply)
+    end
+
+    return {'known', outstanding()}
+end
+
+if only and redis.call('EXISTS', stream) == 0 then
+    return {'unknown', outstanding()}
 end
 
 if remember > 0 and redis.call('EXISTS', seen) == 1 then
@@ -47,6 +72,10 @@ redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'digest', digest,
 
 if session ~= '' then
     redis.call('HSET', task, 'session', session)
+end
+
+if reply ~= '' then
+    redis.call('HSET', task, 'reply', reply)
 end
 
 redis.call('PERSIST', events)

@@ -5,10 +5,12 @@
 -- ARGV  prefix of the service's keys, worker, number of tasks,
 --       1: repeat first what this worker has claimed and not ended, because an
 --       answer may have been lost,
---       milliseconds of a lease, number of attempts
+--       milliseconds of a lease, number of attempts,
+--       1: sessions are kept here
 -- returns {outstanding tasks, 1 if there may be more, claim...}; a claim is
 --         {task_id, claim, attempt, session_id | nil, input, saved run | "",
---          {event...}, fate, streamed}
+--          {event...}, fate, streamed, {key, value... of the session},
+--          "service\ntask_id" of the task that has sent it | ""}
 --
 -- At most 64 events come with a claim; the worker asks for more.  Claims stop
 -- when their inputs reach a few megabytes.
@@ -21,6 +23,7 @@
 local stream, bell, timers, leases = unpack(KEYS)
 local prefix, worker, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local again, lease, limit = ARGV[4] == '1', ARGV[5], tonumber(ARGV[6])
+local sessions = ARGV[7] == '1'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -30,6 +33,16 @@ local enough = 4 * 1024 * 1024
 
 local function events_of(id)
     return redis.call('LRANGE', prefix .. 'events:' .. id, 0, 63)
+end
+
+-- A saved run has what it needs of its session.
+
+local function session_of(session, saved)
+    if not sessions or not session or saved then
+        return {}
+    end
+
+    return redis.call('HGETALL', prefix .. 'session:' .. session)
 end
 
 local function fields_of(entry)
@@ -46,7 +59,7 @@ end
 
 local function take(id, task, fields, counts)
     local known = redis.call('HMGET', task, 'attempts', 'session', 'saved',
-                             'cancel', 'expired', 'streamed')
+                             'cancel', 'expired', 'streamed', 'reply')
     local attempt, fate = tonumber(known[1]), ''
 
     if known[4] then
@@ -69,9 +82,16 @@ local function take(id, task, fields, counts)
     redis.call('HDEL', task, 'resume')
     redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
 
+    local session = session_of(known[2], known[3])
+
+    for _, text in ipairs(session) do
+        size = size + #text
+    end
+
     claims[#claims + 1] = {
         id, tostring(claim), attempt, known[2], fields.input or '',
-        known[3] or '', events_of(id), fate, tonumber(known[6])
+        known[3] or '', events_of(id), fate, tonumber(known[6]), session,
+        known[7] or ''
     }
 
     size = size + #(fields.input or '') + #(known[3] or '')
@@ -108,7 +128,7 @@ if again then
         local task = prefix .. 'task:' .. id
         local known = redis.call('HMGET', task, 'state', 'entry', 'worker',
                                  'claim', 'attempts', 'session', 'saved',
-                                 'streamed')
+                                 'streamed', 'reply')
 
         if known[1] == 'running' and known[2] == item[1]
            and known[3] == worker
@@ -116,7 +136,8 @@ if again then
             claims[#claims + 1] = {
                 id, known[4], tonumber(known[5]), known[6],
                 fields.input or '', known[7] or '', events_of(id), '',
-                tonumber(known[8])
+                tonumber(known[8]), session_of(known[6], known[7]),
+                known[9] or ''
             }
         end
     end

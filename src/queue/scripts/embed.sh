@@ -1,6 +1,7 @@
 #!/bin/sh
 # embed.sh HEADER FILE.lua ...: write the files as C strings, one for each,
-# named ngx_workflow_script_NAME.
+# named ngx_workflow_script_NAME.  A line "-- include NAME" stands for the file
+# include/NAME.lua beside it.
 
 set -eu
 
@@ -14,7 +15,17 @@ shift
         name=$(basename "$file" .lua)
 
         printf '\nstatic const char  ngx_workflow_script_%s[] =\n' "$name"
-        sed -e 's/[\\"]/\\&/g' -e 's/^/    "/' -e 's/$/\\n"/' "$file"
+
+        while IFS= read -r line; do
+            case $line in
+                "-- include "*)
+                    cat "$(dirname "$file")/include/${line#-- include }.lua" ;;
+                *)
+                    printf '%s\n' "$line" ;;
+            esac
+        done < "$file" \
+            | sed -e 's/[\\"]/\\&/g' -e 's/^/    "/' -e 's/$/\\n"/'
+
         echo "    ;"
     done
 } > "$header.tmp"

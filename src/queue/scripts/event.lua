@@ -13,6 +13,8 @@ local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local keep, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local channel, service = ARGV[6], ARGV[7]
 
+-- include give
+
 if remember > 0 and redis.call('EXISTS', seen) == 1 then
     return 'known'
 end
@@ -37,30 +39,12 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
-redis.call('RPUSH', events, event)
-
 if not state then
+    redis.call('RPUSH', events, event)
     redis.call('EXPIRE', events, keep)
     return 'kept'
 end
 
-if state == 'running' then
-    redis.call('PUBLISH', channel .. known[2], 'event ' .. service .. ' ' .. id)
-
-elseif state == 'waiting' then
-    local entry = redis.call('XADD', stream, '*', 'task', id,
-                             'input', redis.call('HGET', task, 'input'))
-    local time = redis.call('TIME')
-
-    redis.call('HDEL', task, 'input')
-    redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'resume', 1,
-               'updated', time[1] .. string.format('%03d',
-                                                   math.floor(time[2] / 1000)))
-    redis.call('ZREM', timers, id)
-
-    if redis.call('LLEN', bell) == 0 then
-        redis.call('RPUSH', bell, 1)
-    end
-end
+give(stream, task, events, bell, timers, id, event, known, channel, service)
 
 return 'accepted'

@@ -185,7 +185,8 @@ sub count {
     if ($payload =~ /"action": "completed_task"/) {
         $self->{count}++;
         $self->{completed}{$id}++;
-        ($self->{results}{$id}) = $payload =~ /"result": "(.*)", "data": \{\}/;
+        ($self->{results}{$id}) =
+            $payload =~ /"result": "((?:[^"\\]|\\.)*)", "data": \{/;
 
     } elsif ($payload =~ /"index": (\d+)\}, "action": "task_stream"/) {
         push @{ $self->{streamed}{$id} }, $1;

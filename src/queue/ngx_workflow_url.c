@@ -1,24 +1,24 @@
 /* Where Redis is: redis://, rediss:// and unix: URLs. */
 
-#include "ngx_http_workflow.h"
+#include "ngx_workflow_redis.h"
 
 
 #define NGX_WORKFLOW_ENCODE                                                   \
     "in a password write \"/\" as %2F, \"@\" as %40 and \"%\" as %25"
 
 
-static char *ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u,
+static char *ngx_workflow_url_host(ngx_pool_t *pool, ngx_url_t *u,
     ngx_str_t *url);
-static char *ngx_http_workflow_url_unix(ngx_conf_t *cf,
+static char *ngx_workflow_url_unix(ngx_pool_t *pool,
     ngx_workflow_redis_conf_t *redis, u_char *p, u_char *last);
-static char *ngx_http_workflow_url_database(ngx_workflow_redis_conf_t *redis,
+static char *ngx_workflow_url_database(ngx_workflow_redis_conf_t *redis,
     u_char *p, u_char *last);
-static ngx_int_t ngx_http_workflow_url_decode(ngx_conf_t *cf, ngx_str_t *dst,
+static ngx_int_t ngx_workflow_url_decode(ngx_pool_t *pool, ngx_str_t *dst,
     u_char *p, u_char *last);
 
 
 char *
-ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
+ngx_workflow_url(ngx_pool_t *pool, ngx_workflow_redis_conf_t *redis,
     ngx_str_t *url)
 {
     u_char     *p, *last, *at, *colon, *slash;
@@ -28,7 +28,7 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     last = p + url->len;
 
     if (ngx_strncmp(p, "unix:", 5) == 0) {
-        return ngx_http_workflow_url_unix(cf, redis, p + 5, last);
+        return ngx_workflow_url_unix(pool, redis, p + 5, last);
     }
 
     if (ngx_strncmp(p, "rediss://", 9) == 0) {
@@ -55,11 +55,11 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     if (at) {
         colon = ngx_strlchr(p, at, ':');
 
-        if (ngx_http_workflow_url_decode(cf, &redis->username, p,
+        if (ngx_workflow_url_decode(pool, &redis->username, p,
                                          colon ? colon : at)
             != NGX_OK
             || (colon
-                && ngx_http_workflow_url_decode(cf, &redis->password,
+                && ngx_workflow_url_decode(pool, &redis->password,
                                                 colon + 1, at)
                    != NGX_OK))
         {
@@ -85,8 +85,8 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
         return "it has no host";
     }
 
-    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
-        return ngx_http_workflow_url_host(cf, &u, url);
+    if (ngx_parse_url(pool, &u) != NGX_OK) {
+        return ngx_workflow_url_host(pool, &u, url);
     }
 
     redis->addrs = u.addrs;
@@ -98,13 +98,13 @@ ngx_http_workflow_url(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
     redis->url.len = u.url.len;
     redis->url.data = u.url.data;
 
-    return ngx_http_workflow_url_database(redis, slash < last ? slash + 1
+    return ngx_workflow_url_database(redis, slash < last ? slash + 1
                                                               : last, last);
 }
 
 
 static char *
-ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u, ngx_str_t *url)
+ngx_workflow_url_host(ngx_pool_t *pool, ngx_url_t *u, ngx_str_t *url)
 {
     char        *text;
     size_t       len;
@@ -120,7 +120,7 @@ ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u, ngx_str_t *url)
     len = sizeof("its address is wrong ()") + ngx_strlen(err)
           + ngx_strlen(encode);
 
-    text = ngx_pnalloc(cf->pool, len);
+    text = ngx_pnalloc(pool, len);
     if (text == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -133,7 +133,7 @@ ngx_http_workflow_url_host(ngx_conf_t *cf, ngx_url_t *u, ngx_str_t *url)
 
 
 static char *
-ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
+ngx_workflow_url_unix(ngx_pool_t *pool, ngx_workflow_redis_conf_t *redis,
     u_char *p, u_char *last)
 {
     u_char  *question;
@@ -151,7 +151,7 @@ ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
         return "its path is too long for a unix socket";
     }
 
-    redis->path.data = ngx_pnalloc(cf->pool, redis->path.len + 1);
+    redis->path.data = ngx_pnalloc(pool, redis->path.len + 1);
     if (redis->path.data == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -168,12 +168,12 @@ ngx_http_workflow_url_unix(ngx_conf_t *cf, ngx_workflow_redis_conf_t *redis,
         return "it has something else than \"?db=NUMBER\" behind its path";
     }
 
-    return ngx_http_workflow_url_database(redis, question + 4, last);
+    return ngx_workflow_url_database(redis, question + 4, last);
 }
 
 
 static char *
-ngx_http_workflow_url_database(ngx_workflow_redis_conf_t *redis, u_char *p,
+ngx_workflow_url_database(ngx_workflow_redis_conf_t *redis, u_char *p,
     u_char *last)
 {
     ngx_int_t  n;
@@ -194,7 +194,7 @@ ngx_http_workflow_url_database(ngx_workflow_redis_conf_t *redis, u_char *p,
 
 
 static ngx_int_t
-ngx_http_workflow_url_decode(ngx_conf_t *cf, ngx_str_t *dst, u_char *p,
+ngx_workflow_url_decode(ngx_pool_t *pool, ngx_str_t *dst, u_char *p,
     u_char *last)
 {
     u_char     *d;
@@ -206,7 +206,7 @@ ngx_http_workflow_url_decode(ngx_conf_t *cf, ngx_str_t *dst, u_char *p,
         return NGX_OK;
     }
 
-    dst->data = ngx_pnalloc(cf->pool, last - p);
+    dst->data = ngx_pnalloc(pool, last - p);
     if (dst->data == NULL) {
         return NGX_ERROR;
     }

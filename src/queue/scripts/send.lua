@@ -1,0 +1,26 @@
+-- Publish a task for a service that is none of ours, once.
+--
+-- KEYS  sent
+-- ARGV  task_id of the task that sends it, seconds for its result to come,
+--       service, topic, message
+-- returns the number of those who have heard it; or, if it was published before,
+--         "?..." as long as there is no result, then "!" and the event
+
+local sent = KEYS[1]
+local id, wait, service, topic, message = unpack(ARGV)
+
+local known = redis.call('GET', sent)
+
+if known then
+    return known
+end
+
+redis.call('SET', sent, '?' .. service .. ' ' .. id, 'EX', wait)
+
+local n = redis.call('PUBLISH', topic, message)
+
+if n == 0 then
+    redis.call('DEL', sent)
+end
+
+return n

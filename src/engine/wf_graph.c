@@ -296,6 +296,13 @@ wf_graph_match(const wf_graph_t *g, wf_slice_t qualified)
 }
 
 
+int
+wf_graph_takes_results(const wf_graph_t *g)
+{
+    return g->results;
+}
+
+
 void
 wf_graph_accepted(const wf_graph_t *g, wf_buf_t *b)
 {

@@ -2,7 +2,8 @@
  * Pub/Sub: the topics of the services, on which control planes send, and a
  * channel of the worker's own in each namespace, on which scripts tell that
  * something has happened to a task that it runs ("event <service> <task_id>",
- * or "cancel").
+ * or "cancel"); and that of the control plane, for results of services that are
+ * none of ours.
  */
 
 #include "ngx_workflow_queue.h"
@@ -12,8 +13,10 @@ static void ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis);
 static void ngx_workflow_subscribe_lost(ngx_workflow_redis_t *redis);
 static void ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis,
     redisReply *reply);
-static ngx_uint_t ngx_workflow_subscribe_first(ngx_workflow_queue_t *queue,
-    ngx_workflow_consumer_t *consumer);
+static ngx_uint_t ngx_workflow_subscribe_is(ngx_str_t *channel,
+    redisReply *reply);
+static void ngx_workflow_subscribe_add(ngx_workflow_args_t *args,
+    ngx_str_t *channel);
 static void ngx_workflow_subscribe_notify(ngx_workflow_queue_t *queue,
     u_char *data, size_t len);
 static void ngx_workflow_subscribe_counted(ngx_workflow_call_t *call,
@@ -86,12 +89,14 @@ ngx_workflow_subscribe_ready(ngx_workflow_redis_t *redis)
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (ngx_workflow_subscribe_first(queue, consumer)) {
-            ngx_workflow_args_str(&args, &consumer->channel);
-        }
+        ngx_workflow_subscribe_add(&args, &consumer->channel);
 
         if (consumer->message) {
-            ngx_workflow_args_str(&args, &consumer->topic);
+            ngx_workflow_subscribe_add(&args, &consumer->topic);
+        }
+
+        if (consumer->heard) {
+            ngx_workflow_subscribe_add(&args, &consumer->control);
         }
     }
 
@@ -175,18 +180,22 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (consumer->message && consumer->topic.len == channel->len
-            && ngx_memcmp(consumer->topic.data, channel->str, channel->len)
-               == 0)
+        if (consumer->message
+            && ngx_workflow_subscribe_is(&consumer->topic, channel))
         {
             consumer->message(consumer, (u_char *) payload->str, payload->len);
             return;
         }
 
-        if (consumer->channel.len == channel->len
-            && ngx_memcmp(consumer->channel.data, channel->str, channel->len)
-               == 0)
+        /* what the control plane is told is for all that listen to it */
+
+        if (consumer->heard
+            && ngx_workflow_subscribe_is(&consumer->control, channel))
         {
+            consumer->heard(consumer, (u_char *) payload->str, payload->len);
+        }
+
+        if (ngx_workflow_subscribe_is(&consumer->channel, channel)) {
             ngx_workflow_subscribe_notify(queue, (u_char *) payload->str,
                                           payload->len);
             return;
@@ -195,31 +204,31 @@ ngx_workflow_subscribe_message(ngx_workflow_redis_t *redis, redisReply *reply)
 }
 
 
-/* Services of one namespace share the worker's channel. */
-
 static ngx_uint_t
-ngx_workflow_subscribe_first(ngx_workflow_queue_t *queue,
-    ngx_workflow_consumer_t *consumer)
+ngx_workflow_subscribe_is(ngx_str_t *channel, redisReply *reply)
 {
-    ngx_queue_t              *q;
-    ngx_workflow_consumer_t  *other;
+    return channel->len == reply->len
+           && ngx_memcmp(channel->data, reply->str, reply->len) == 0;
+}
 
-    for (q = ngx_queue_head(&queue->consumers);
-         q != &consumer->link;
-         q = ngx_queue_next(q))
-    {
-        other = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (other->channel.len == consumer->channel.len
-            && ngx_memcmp(other->channel.data, consumer->channel.data,
-                          consumer->channel.len)
-               == 0)
+/* Services of one namespace share channels, and Redis counts those of a name
+ * once. */
+
+static void
+ngx_workflow_subscribe_add(ngx_workflow_args_t *args, ngx_str_t *channel)
+{
+    ngx_uint_t  i;
+
+    for (i = 1; i < args->n; i++) {
+        if (args->len[i] == channel->len
+            && ngx_memcmp(args->argv[i], channel->data, channel->len) == 0)
         {
-            return 0;
+            return;
         }
     }
 
-    return 1;
+    ngx_workflow_args_str(args, channel);
 }
 
 

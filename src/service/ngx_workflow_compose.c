@@ -163,6 +163,26 @@ ngx_workflow_compose_error(wf_buf_t *data, const char *status,
 }
 
 
+/* A service of llama_deploy needs a session for each task: this one has its
+ * own. */
+
+void
+ngx_workflow_compose_task(wf_buf_t *text, const wf_run_task_t *task)
+{
+    char          id[WF_UUID_LEN];
+    wf_publish_t  publish;
+
+    ngx_workflow_compose_id(id);
+
+    publish.id = id;
+    publish.time = ngx_workflow_compose_time();
+    publish.task_id = task->id;
+    publish.session_id = task->id;
+
+    wf_publish_task(text, &publish, task->service, task->input);
+}
+
+
 /* Local time, as the reference has it. */
 
 static const char *

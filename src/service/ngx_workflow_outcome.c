@@ -7,7 +7,8 @@
 
 
 static ngx_int_t ngx_workflow_outcome_result(ngx_workflow_run_t *run,
-    wf_run_state_t state, ngx_workflow_end_t *end, wf_buf_t *completed);
+    wf_run_state_t state, ngx_workflow_end_t *end, wf_buf_t *completed,
+    wf_buf_t *event);
 static ngx_int_t ngx_workflow_outcome_session(ngx_workflow_run_t *run,
     ngx_workflow_end_t *end);
 static ngx_uint_t ngx_workflow_outcome_may_retry(ngx_workflow_run_t *run);
@@ -25,6 +26,7 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 {
     wf_buf_t                  text = WF_BUF_INIT;
     wf_buf_t                  completed = WF_BUF_INIT;
+    wf_buf_t                  event = WF_BUF_INIT;
     ngx_int_t                 rc;
     ngx_workflow_end_t        end;
     ngx_workflow_call_t      *call;
@@ -57,7 +59,8 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
     end.ttl = service->result_ttl;
     call = NULL;
 
-    if (ngx_workflow_outcome_result(run, state, &end, &completed) == NGX_OK
+    if (ngx_workflow_outcome_result(run, state, &end, &completed, &event)
+        == NGX_OK
         && ngx_workflow_outcome_session(run, &end) == NGX_OK)
     {
         call = ngx_workflow_task_finish(&service->consumer, &run->task, &end,
@@ -70,6 +73,7 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
     }
 
     wf_buf_free(&completed);
+    wf_buf_free(&event);
     ngx_workflow_outbox_sent(run, &messages, &text, call);
 
     if (call == NULL) {
@@ -83,11 +87,12 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 
 
 /* The result or the error, and completed_task, which has it as text for all and
- * as data for those that want to know. */
+ * as data for those that want to know; and the event for the task that has sent
+ * this one. */
 
 static ngx_int_t
 ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
-    ngx_workflow_end_t *end, wf_buf_t *completed)
+    ngx_workflow_end_t *end, wf_buf_t *completed, wf_buf_t *event)
 {
     wf_buf_t     data = WF_BUF_INIT;
     wf_buf_t     plain = WF_BUF_INIT;
@@ -153,6 +158,9 @@ ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
         end->completed.len = completed->len;
     }
 
+    ngx_workflow_subtask_reply(run, (wf_slice_t) { data.data, data.len }, end,
+                               event);
+
     if (data.failed || plain.failed) {
         completed->failed = 1;
     }
@@ -160,7 +168,7 @@ ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
     wf_buf_free(&data);
     wf_buf_free(&plain);
 
-    return completed->failed ? NGX_ERROR : NGX_OK;
+    return completed->failed || event->failed ? NGX_ERROR : NGX_OK;
 }
 
 

@@ -81,14 +81,23 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
     } else if (state >= WF_RUN_COMPLETED) {
 
         if (!run->finishing) {
-            rc = ngx_workflow_run_finish(run, state);
+
+            /* a run that has failed may send the same tasks again */
+
+            if (state == WF_RUN_COMPLETED) {
+                rc = ngx_workflow_subtask_send(run);
+            }
+
+            if (rc == NGX_OK) {
+                rc = ngx_workflow_run_finish(run, state);
+            }
         }
 
     } else {
         rc = ngx_workflow_run_go_on(run, state);
     }
 
-    if (rc != NGX_OK) {
+    if (rc == NGX_ERROR) {
         run->again = 1;
     }
 
@@ -110,7 +119,7 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
 static ngx_int_t
 ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
 {
-    ngx_int_t  rc;
+    ngx_int_t  rc, sent;
 
     if (ngx_workflow_run_is_loading(run)) {
         return ngx_workflow_session_load(run);
@@ -134,10 +143,16 @@ ngx_workflow_run_go_on(ngx_workflow_run_t *run, wf_run_state_t state)
     ngx_workflow_run_threads(run);
     ngx_workflow_run_fetch(run);
 
+    sent = ngx_workflow_subtask_send(run);
+
+    if (sent == NGX_ERROR) {
+        rc = NGX_ERROR;
+    }
+
     /* what it has put out goes with it: see run_turn() */
 
-    if (state == WF_RUN_WAITING && run->threads == 0 && run->owed == 0
-        && !run->fetching && !run->parking && !run->parked)
+    if (state == WF_RUN_WAITING && sent == NGX_OK && run->threads == 0
+        && run->owed == 0 && !run->fetching && !run->parking && !run->parked)
     {
         rc = ngx_workflow_run_park(run);
     }
@@ -167,6 +182,7 @@ ngx_workflow_run_destroy(ngx_workflow_run_t *run)
     }
 
     ngx_workflow_run_drop_output(run);
+    ngx_workflow_subtask_drop(run);
     ngx_workflow_run_unlink(run);
 
     wf_buf_free(&run->session_error);

@@ -52,6 +52,9 @@ struct ngx_workflow_run_s {
     ngx_uint_t                 owed;         /* asked for and not lent yet */
     ngx_uint_t                 calls;        /* under way */
 
+    ngx_queue_t                subtasks;     /* to be sent, or being sent */
+    ngx_uint_t                 nsubtasks;
+
     ngx_workflow_session_e     session;
     ngx_msec_t                 pause;        /* look again then, if not 0 */
     ngx_msec_t                 patience;     /* until when a lock is asked for */
@@ -167,6 +170,19 @@ ngx_int_t ngx_workflow_session_take(ngx_workflow_run_t *run,
 ngx_int_t ngx_workflow_session_save(ngx_workflow_run_t *run);
 size_t ngx_workflow_session_changed(ngx_workflow_run_t *run);
 
+/*
+ * ngx_workflow_subtask.c: send the tasks that the run has for other services,
+ * NGX_AGAIN: not all of them are sent yet; forget them; the result of a task for
+ * the one that has sent it, whose text is event's; a message for the control
+ * plane.
+ */
+ngx_int_t ngx_workflow_subtask_send(ngx_workflow_run_t *run);
+void ngx_workflow_subtask_drop(ngx_workflow_run_t *run);
+void ngx_workflow_subtask_reply(ngx_workflow_run_t *run, wf_slice_t data,
+    ngx_workflow_end_t *end, wf_buf_t *event);
+void ngx_workflow_subtask_heard(ngx_workflow_consumer_t *consumer,
+    u_char *data, size_t len);
+
 /* ngx_workflow_compose.c */
 void ngx_workflow_compose_id(char *dst);
 ngx_int_t ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
@@ -178,6 +194,9 @@ void ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,
     wf_slice_t result, wf_slice_t data);
 void ngx_workflow_compose_error(wf_buf_t *data, const char *status,
     const char *type, wf_slice_t message);
+
+/* A task for a service that is none of ours. */
+void ngx_workflow_compose_task(wf_buf_t *text, const wf_run_task_t *task);
 
 
 #endif /* NGX_WORKFLOW_RUN_H_INCLUDED_ */

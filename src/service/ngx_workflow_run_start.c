@@ -27,7 +27,7 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
 
     run = ngx_calloc(sizeof(ngx_workflow_run_t) + task->id.len
                      + task->session.len + task->claim_text.len
-                     + task->input.len, service->log);
+                     + task->input.len + task->reply.len, service->log);
     if (run == NULL) {
         return NGX_ERROR;
     }
@@ -48,10 +48,14 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     p = ngx_cpymem(p, task->claim_text.data, task->claim_text.len);
 
     run->task.input.data = p;
-    ngx_memcpy(p, task->input.data, task->input.len);
+    p = ngx_cpymem(p, task->input.data, task->input.len);
+
+    run->task.reply.data = p;
+    ngx_memcpy(p, task->reply.data, task->reply.len);
 
     run->service = service;
     run->last_output = &run->output;
+    ngx_queue_init(&run->subtasks);
 
     if (ngx_workflow_run_begin(run, saved, fate, session) != NGX_OK) {
         ngx_free(run);

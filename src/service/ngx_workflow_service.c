@@ -60,6 +60,11 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
     service->consumer.rung = ngx_workflow_service_rung;
     service->consumer.message = ngx_workflow_service_receive;
     service->consumer.notify = ngx_workflow_service_notify;
+
+    if (wf_graph_takes_results(service->graph)) {
+        service->consumer.heard = ngx_workflow_subtask_heard;
+    }
+
     service->consumer.data = service;
 
     ngx_queue_insert_tail(&service->consumer.queue->consumers,
@@ -353,7 +358,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 
     e = claim->element;
 
-    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 10
+    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 11
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
         || task.id.len > NGX_WORKFLOW_MAX_ID
         || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
@@ -363,7 +368,8 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         || e[6]->type != REDIS_REPLY_ARRAY
         || ngx_workflow_reply_str(e[7], &fate) != NGX_OK
         || e[8]->type != REDIS_REPLY_INTEGER
-        || e[9]->type != REDIS_REPLY_ARRAY)
+        || e[9]->type != REDIS_REPLY_ARRAY
+        || ngx_workflow_reply_str(e[10], &task.reply) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": an entry of \"%V\" is not "

@@ -27,7 +27,7 @@ typedef struct {
 } ngx_workflow_subtask_t;
 
 
-static void ngx_workflow_subtask_take(ngx_workflow_run_t *run);
+static ngx_int_t ngx_workflow_subtask_take(ngx_workflow_run_t *run);
 static ngx_workflow_call_t *ngx_workflow_subtask_accept(
     ngx_workflow_subtask_t *sub);
 static ngx_workflow_service_t *ngx_workflow_subtask_local(
@@ -50,25 +50,21 @@ static void ngx_workflow_subtask_noted(ngx_workflow_call_t *call,
     redisReply *reply);
 
 
-void
-ngx_workflow_subtask_turn(ngx_workflow_run_t *run)
+ngx_int_t
+ngx_workflow_subtask_send(ngx_workflow_run_t *run)
 {
-    ngx_queue_t             *q, *next;
+    ngx_queue_t             *q;
     ngx_workflow_call_t     *call;
     ngx_workflow_subtask_t  *sub;
 
-    if (run->lost) {
-        ngx_workflow_subtask_drop(run);
-        return;
+    if (ngx_workflow_subtask_take(run) != NGX_OK) {
+        return NGX_ERROR;
     }
-
-    ngx_workflow_subtask_take(run);
 
     for (q = ngx_queue_head(&run->subtasks);
          q != ngx_queue_sentinel(&run->subtasks);
-         q = next)
+         q = ngx_queue_next(q))
     {
-        next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_workflow_subtask_t, link);
 
         if (sub->calling) {
@@ -78,17 +74,18 @@ ngx_workflow_subtask_turn(ngx_workflow_run_t *run)
         call = sub->publish ? ngx_workflow_subtask_publish(sub)
                             : ngx_workflow_subtask_accept(sub);
         if (call == NULL) {
-            run->again = 1;
-            return;
+            return NGX_ERROR;
         }
 
         sub->calling = 1;
         run->calls++;
     }
+
+    return run->nsubtasks ? NGX_AGAIN : NGX_OK;
 }
 
 
-static void
+static ngx_int_t
 ngx_workflow_subtask_take(ngx_workflow_run_t *run)
 {
     ngx_workflow_subtask_t  *sub;
@@ -97,8 +94,7 @@ ngx_workflow_subtask_take(ngx_workflow_run_t *run)
 
         sub = ngx_calloc(sizeof(ngx_workflow_subtask_t), run->service->log);
         if (sub == NULL) {
-            run->again = 1;
-            return;
+            return NGX_ERROR;
         }
 
         sub->run = run;
@@ -107,28 +103,22 @@ ngx_workflow_subtask_take(ngx_workflow_run_t *run)
         ngx_queue_insert_tail(&run->subtasks, &sub->link);
         run->nsubtasks++;
     }
+
+    return NGX_OK;
 }
 
 
-/* What is under way is forgotten when it is answered. */
+/* When no call is under way any more. */
 
 void
 ngx_workflow_subtask_drop(ngx_workflow_run_t *run)
 {
-    ngx_queue_t             *q, *next;
-    ngx_workflow_subtask_t  *sub;
+    ngx_queue_t  *q;
 
-    for (q = ngx_queue_head(&run->subtasks);
-         q != ngx_queue_sentinel(&run->subtasks);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        sub = ngx_queue_data(q, ngx_workflow_subtask_t, link);
-
-        if (!sub->calling || run->calls == 0) {
-            ngx_queue_remove(q);
-            ngx_free(sub);
-        }
+    while (!ngx_queue_empty(&run->subtasks)) {
+        q = ngx_queue_head(&run->subtasks);
+        ngx_queue_remove(q);
+        ngx_free(ngx_queue_data(q, ngx_workflow_subtask_t, link));
     }
 }
 
@@ -436,7 +426,7 @@ ngx_workflow_subtask_done(ngx_workflow_subtask_t *sub)
 /* The run's task was sent by another one, which is given the result; data as in
  * TaskResult. */
 
-ngx_int_t
+void
 ngx_workflow_subtask_reply(ngx_workflow_run_t *run, wf_slice_t data,
     ngx_workflow_end_t *end, wf_buf_t *event)
 {
@@ -449,7 +439,7 @@ ngx_workflow_subtask_reply(ngx_workflow_run_t *run, wf_slice_t data,
     p = ngx_strlchr(reply->data, last, '\n');
 
     if (p == NULL || p - reply->data > NGX_WORKFLOW_MAX_NAME) {
-        return NGX_OK;
+        return;
     }
 
     service.data = (char *) run->service->name.data;
@@ -476,8 +466,6 @@ ngx_workflow_subtask_reply(ngx_workflow_run_t *run, wf_slice_t data,
     end->sender_keys.data = (u_char *) event->data;
     end->event.data = (u_char *) event->data + end->sender_keys.len;
     end->event.len = event->len - end->sender_keys.len;
-
-    return event->failed ? NGX_ERROR : NGX_OK;
 }
 
 

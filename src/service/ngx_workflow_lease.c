@@ -66,7 +66,9 @@ ngx_workflow_lease_start(ngx_workflow_service_t *service)
 void
 ngx_workflow_lease_leave(ngx_workflow_service_t *service)
 {
-    if (!service->running) {
+    /* it runs no tasks, or does not know yet where they are */
+
+    if (!service->lease_timer.timer_set) {
         return;
     }
 

@@ -33,17 +33,21 @@ class Scenarios:
         return {"result": result}
 
     async def streamed(self, session, task, begin=None):
-        """The events.  The control plane may end a stream before its last ones
-        (4.3/b); once the result is there it has all of them.  begin: is called
-        at the first one."""
+        """The events as they came, and all of them.  The control plane may end
+        a stream before its last ones (4.3/b); once the result is there it has
+        them all.  begin: is called at the first one."""
         live = []
         async for event in session.get_task_result_stream(task):
             live.append(event)
             if begin and len(live) == 1:
                 await begin()
         whole = [event async for event in session.get_task_result_stream(task)]
-        self.assertEqual(live, whole[:len(live)])
-        return whole
+        return live, whole
+
+    async def assert_streamed(self, session, task, expected, begin=None):
+        live, whole = await self.streamed(session, task, begin)
+        self.assertEqual(live, expected[:len(live)])
+        self.assertEqual(whole, expected)
 
     async def test_basic(self):
         session = await self.core.sessions.create()
@@ -75,7 +79,7 @@ class Scenarios:
         session = await self.core.sessions.create()
         task = await session.run_nowait(self.prefix + "progress",
                                         arg1="hello_world")
-        self.assertEqual(await self.streamed(session, task), [
+        await self.assert_streamed(session, task, [
             {"progress": 0.3}, {"progress": 0.6}, {"progress": 0.9},
             self.stop("hello_world_result_result_result")])
 
@@ -89,23 +93,23 @@ class Scenarios:
         session = await self.core.sessions.create()
         task = await session.run_nowait(ask)
         await session.send_event(ask, task, HumanResponseEvent(response="42"))
-        self.assertEqual(await self.streamed(session, task),
-                         [self.question(), self.stop("42")])
+        await self.assert_streamed(session, task,
+                                   [self.question(), self.stop("42")])
         self.assertEqual((await session.get_task_result(task)).result, "42")
 
     async def test_human_in_the_loop_answer_to_the_question(self):
         ask = self.prefix + "ask"
         session = await self.core.sessions.create()
         task = await session.run_nowait(ask)
-        events = await self.streamed(
-            session, task, lambda: session.send_event(
+        await self.assert_streamed(
+            session, task, [self.question(), self.stop("43")],
+            lambda: session.send_event(
                 ask, task, HumanResponseEvent(response="43")))
-        self.assertEqual(events, [self.question(), self.stop("43")])
 
     async def test_error_result(self):
         session = await self.core.sessions.create()
         task = await session.run_nowait(self.prefix + "interop", fail="broken")
-        self.assertEqual(await self.streamed(session, task), [self.stop(None)])
+        await self.assert_streamed(session, task, [self.stop(None)])
         self.assertEqual((await session.get_task_result(task)).result,
                          "Error in step 'begin': broken")
 
@@ -141,6 +145,13 @@ class Pythons(Scenarios, harness.Case, unittest.IsolatedAsyncioTestCase):
 
     def stop(self, result):
         return {}
+
+    async def assert_streamed(self, session, task, expected, begin=None):
+        """Its services write old lists of events over new ones when they save
+        a session (3.5/14): the last ones may be missing."""
+        for events in await self.streamed(session, task, begin):
+            self.assertTrue(events)
+            self.assertEqual(events, expected[:len(events)])
 
 
 class OursSync(harness.Case):

@@ -206,8 +206,9 @@ soak: all
 ONLY     =
 OPTIONAL =
 
-interop: all
-	conf/packages.sh test
+interop:
+	conf/packages.sh interop
+	$(MAKE) all
 	BUILD=$(BUILD) $(test_env) TEST_NGINX_BINARY=$(NGINX) \
 	    sh t/interop/run.sh $(ONLY) || [ $$? -eq 77 -a -n "$(OPTIONAL)" ]
 

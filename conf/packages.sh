@@ -1,17 +1,18 @@
 #!/bin/sh
-# packages.sh run|test|lint: install what the target of that name needs and is
-# not there, from Debian's packages.
+# packages.sh run|test|interop|lint: install what the target of that name needs
+# and is not there, from Debian's packages.
 
 set -eu
 
 build="gcc libc6-dev nginx nginx-dev libjansson-dev libhiredis-dev
-       libcurl4-openssl-dev"
+       libcurl4-openssl-dev libssl-dev"
 
 case ${1:-} in
-    run)  packages="$build redis-server curl" ;;
+    run) packages="$build redis-server curl" ;;
     test) packages="$build redis-server curl perl libredis-perl valgrind" ;;
+    interop) packages="$build redis-server curl python3-venv" ;;
     lint) packages="$build clang libclang-rt-dev" ;;
-    *)    echo "usage: $0 run|test|lint" >&2
+    *)    echo "usage: $0 run|test|interop|lint" >&2
           exit 2 ;;
 esac
 

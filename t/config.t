@@ -191,8 +191,11 @@ for my $name (qw(quickstart production)) {
         system("openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x"
             . " -keyout $dir/key.pem -out $dir/cert.pem 2>/dev/null") == 0
             or die 'openssl';
-        $text =~ s{(ssl_certificate\s+)\S+;}{$1$dir/cert.pem;};
+        $text =~ s{(ssl_(?:trusted_)?certificate\s+)\S+;}{$1$dir/cert.pem;}g;
         $text =~ s{(ssl_certificate_key\s+)\S+;}{$1$dir/key.pem;};
+
+        put($nginx, 'secret', 'a secret of more than 16 characters');
+        $text =~ s{(hash_secret_file\s+)\S+;}{$1$dir/secret;};
     }
 
     put($nginx, 'nginx.conf', $text);

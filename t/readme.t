@@ -16,13 +16,13 @@ sub slurp {
 
 # What the source has: "context name" => { set, default }.
 
-my %source;
+my (%source, %defaults);
 my %contexts = (NGX_HTTP_MAIN_CONF => 'http', NGX_HTTP_SRV_CONF => 'server',
     NGX_HTTP_LOC_CONF => 'location', NGX_HTTP_LIF_CONF => 'if');
 
 for my $path (glob 'src/http/*.c') {
     my $text = slurp($path);
-    my (%in_file, %defaults);
+    my (%in_file, %here);
 
     # ngx_command_t
 
@@ -38,22 +38,25 @@ for my $path (glob 'src/http/*.c') {
         $in_file{"workflow_$1 $2"} = { name => $2, set => $3 };
     }
 
-    $defaults{$1} = $2
+    $here{$1} = $2
         while $text =~ /ngx_conf_init_\w*value\(\w+->(\w+), ([^)]+)\)/g;
-    $defaults{$1} = $2
+    $here{$1} = $2
         while $text =~ /->(\w+)\.data\ ==\ NULL\)\ \{\s*
             ngx_str_set\([^,]+,\s*(".*?")/gx;
-    $defaults{workflow_zone} = $1
+    $here{workflow_zone} = $1
         if $text =~ /zone_size = ngx_max\(size, ([^)]+)\)/;
 
-    for my $directive (values %in_file) {
-        my $default = $defaults{$directive->{name}};
-        $default = eval $default if defined $default
-            && $default =~ /^[\d *]+$/;
-        $directive->{default} = $default;
-    }
-
+    $_->{default} = $here{ $_->{name} } for values %in_file;
     %source = (%source, %in_file);
+    %defaults = (%defaults, %here);
+}
+
+# a default may stand in another file than the table
+
+for my $directive (values %source) {
+    my $default = $directive->{default} // $defaults{ $directive->{name} };
+    $default = eval $default if defined $default && $default =~ /^[\d *]+$/;
+    $directive->{default} = $default;
 }
 
 cmp_ok(scalar keys %source, '>=', 32, 'the tables are understood');
@@ -151,6 +154,14 @@ C
 my ($tls) = Workflow::Nginx->new(start => 0, http =>
     'workflow_queue tasks { url rediss://127.0.0.1; }')->test;
 
+sub file {
+    my $path = "$temp/$_[0]";
+    open my $file, '>', $path or die "$path: $!";
+    print $file $_[1];
+    close $file or die "$path: $!";
+    return $path;
+}
+
 for my $key (sort keys %readme) {
     my ($name, $example) = @{ $readme{$key} }{qw(name example)};
     my ($http, $locations) = ($example, '');
@@ -159,16 +170,15 @@ for my $key (sort keys %readme) {
 
     SKIP: {
         skip "$name: files that are not here", 1
-            if $example =~ /rediss:/ && (!$tls || $example =~ /\.pem|\.key/);
+            if $example =~ /rediss:/ && !$tls || $example =~ /\.pem|\.key/;
 
         # names and files stand for what a reader has
 
-        my $password = "$temp/password.conf";
-        open my $file, '>', $password or die "$password: $!";
-        print $file "password secret;\n";
-        close $file;
+        my $password = file('password.conf', "password secret;\n");
+        my $secret = file('secret', 'a secret of more than 16 characters');
 
         $http =~ s{include\s+\K[^;]+}{$password};
+        $http =~ s{hash_secret_file\s+\K[^;]+}{$secret};
         $http =~ s{redis\.example\.com}{127.0.0.1}g;
         $http =~ s{workflow_load\s+\K[^;]+}{$plugin};
 

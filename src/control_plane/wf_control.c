@@ -3,9 +3,13 @@
 #include "wf_json.h"
 
 
+#define WF_MAX_NAMESPACE  128
+
+
 static int wf_control_redis(wf_buf_t *b, wf_slice_t redis, wf_buf_t *error);
 static int wf_control_text(wf_slice_t object, const char *key,
     wf_slice_t *value);
+static int wf_control_is_name(const char *text, size_t len);
 static void wf_control_part(wf_buf_t *b, wf_slice_t string);
 
 
@@ -59,21 +63,59 @@ wf_control_session(wf_buf_t *b, wf_slice_t id)
 
 
 int
-wf_control_namespace(wf_buf_t *b, wf_slice_t config)
+wf_control_namespace(wf_buf_t *b, wf_slice_t config, const char **error)
 {
+    size_t           start;
     wf_slice_t       value;
-    wf_json_error_t  error;
+    wf_json_error_t  json_error;
 
-    if (wf_json_check(config, &config, &error) != 0
-        || wf_json_type(config) != WF_JSON_OBJECT
-        || !wf_control_text(config, "topic_namespace", &value))
+    if (wf_json_check(config, &config, &json_error) != 0
+        || wf_json_type(config) != WF_JSON_OBJECT)
     {
+        *error = "its answer is not a JSON object";
         return -1;
     }
 
+    if (!wf_control_text(config, "topic_namespace", &value)) {
+        *error = "its answer has no \"topic_namespace\"";
+        return -1;
+    }
+
+    start = b->len;
     wf_json_string(b, value);
 
-    return b->failed ? -1 : 0;
+    if (b->failed) {
+        *error = "no memory";
+        return -1;
+    }
+
+    if (!wf_control_is_name(b->data + start, b->len - start)) {
+        *error = "its topic namespace has other characters than letters, "
+                 "digits, \"_\", \"-\" and \".\", or more than 128";
+        return -1;
+    }
+
+    return 0;
+}
+
+
+static int
+wf_control_is_name(const char *text, size_t len)
+{
+    char    c;
+    size_t  i;
+
+    for (i = 0; i < len; i++) {
+        c = text[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+              || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'))
+        {
+            return 0;
+        }
+    }
+
+    return len <= WF_MAX_NAMESPACE;
 }
 
 

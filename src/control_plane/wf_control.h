@@ -20,8 +20,9 @@ void wf_control_deregister(wf_buf_t *b, wf_slice_t name);
 /* "/sessions/ID/state", NUL-terminated. */
 void wf_control_session(wf_buf_t *b, wf_slice_t id);
 
-/* Append the topic_namespace of a ControlPlaneConfig.  -1: there is none. */
-int wf_control_namespace(wf_buf_t *b, wf_slice_t config);
+/* Append the topic_namespace of a ControlPlaneConfig, 1 to 128 letters, digits,
+ * "_", "-" and ".".  -1: *error, a constant, says why there is none. */
+int wf_control_namespace(wf_buf_t *b, wf_slice_t config, const char **error);
 
 /*
  * Append the URL of a queue's configuration, as

@@ -37,6 +37,7 @@ static CURL *wf_http_handle(wf_http_t *http);
 static int wf_http_blobs(const wf_http_conf_t *conf, CURL *curl);
 static size_t wf_http_write(char *data, size_t size, size_t n, void *ctx);
 static void wf_http_refused(wf_http_exchange_t *x);
+static void wf_http_printable(char *text);
 
 
 wf_http_t *
@@ -150,15 +151,30 @@ wf_http_request(wf_http_t *http, wf_http_exchange_t *x)
     if (rc != CURLE_OK) {
         (void) snprintf(x->error, sizeof(x->error), "%s",
                         error[0] ? error : curl_easy_strerror(rc));
+        wf_http_printable(x->error);
         return -1;
     }
 
     if (x->status < 200 || x->status > 299) {
         wf_http_refused(x);
+        wf_http_printable(x->error);
         return -1;
     }
 
     return 0;
+}
+
+
+/* For a log: what a peer says must not look like lines of it. */
+
+static void
+wf_http_printable(char *text)
+{
+    for ( /* void */ ; *text; text++) {
+        if (*text < ' ' || *text > '~') {
+            *text = '?';
+        }
+    }
 }
 
 

@@ -78,6 +78,10 @@ void ngx_http_workflow_env_listen(ngx_conf_t *cf);
 /* What a service says of its control plane; and the queue that this tells. */
 char *ngx_http_workflow_control_finish(ngx_conf_t *cf,
     ngx_workflow_service_t *service, ngx_str_t *what);
+char *ngx_http_workflow_control_tls(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what);
+char *ngx_http_workflow_control_secrets(ngx_conf_t *cf,
+    ngx_workflow_service_t *service, ngx_str_t *what);
 ngx_int_t ngx_http_workflow_control_queue(ngx_conf_t *cf,
     ngx_http_workflow_main_conf_t *wmcf, ngx_workflow_service_t *service);
 

@@ -42,7 +42,6 @@ static ngx_int_t ngx_workflow_learn_queue(ngx_workflow_learning_t *l,
 static ngx_int_t ngx_workflow_learn_read(ngx_workflow_learning_t *l);
 static ngx_int_t ngx_workflow_learn_url(ngx_workflow_learning_t *l,
     ngx_str_t *url);
-static ngx_uint_t ngx_workflow_learn_is_name(ngx_str_t *text);
 static void ngx_workflow_learn_done(ngx_workflow_job_t *job);
 static void ngx_workflow_learn_free(ngx_workflow_learning_t *l);
 
@@ -229,12 +228,10 @@ ngx_workflow_learn_namespace(ngx_workflow_learning_t *l, wf_buf_t *text)
             wf_buf_adds(&l->reason, x.error);
             l->error = "";
 
-        } else if (wf_control_namespace(text,
-                            (wf_slice_t) { x.answer.data, x.answer.len })
-                   != 0)
-        {
-            l->error = "its answer has no \"topic_namespace\"";
-            rc = -1;
+        } else {
+            rc = wf_control_namespace(text,
+                                (wf_slice_t) { x.answer.data, x.answer.len },
+                                &l->error);
         }
     }
 
@@ -313,11 +310,6 @@ ngx_workflow_learn_read(ngx_workflow_learning_t *l)
 
     if (service->consumer.queue->topic_namespace.len) {
         l->topic_namespace = service->consumer.queue->topic_namespace;
-
-    } else if (!ngx_workflow_learn_is_name(&l->topic_namespace)) {
-        l->error = "its topic namespace has other characters than letters, "
-                   "digits, \"_\", \"-\" and \".\", or more than 128";
-        return NGX_ERROR;
     }
 
     return service->message_queue_config ? ngx_workflow_learn_url(l, &url)
@@ -359,26 +351,6 @@ ngx_workflow_learn_url(ngx_workflow_learning_t *l, ngx_str_t *url)
     }
 
     return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_workflow_learn_is_name(ngx_str_t *text)
-{
-    u_char      c;
-    ngx_uint_t  i;
-
-    for (i = 0; i < text->len; i++) {
-        c = text->data[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-              || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'))
-        {
-            return 0;
-        }
-    }
-
-    return text->len > 0 && text->len <= NGX_WORKFLOW_MAX_NAME;
 }
 
 

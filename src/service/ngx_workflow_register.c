@@ -19,6 +19,8 @@ typedef struct {
     wf_buf_t             path;
     wf_buf_t             body;
     wf_http_exchange_t   x;
+    wf_buf_t             topic_namespace;
+    const char          *error;
     ngx_int_t            rc;
 } ngx_workflow_registration_t;
 
@@ -33,7 +35,7 @@ static void ngx_workflow_register_work(ngx_workflow_job_t *job);
 static void ngx_workflow_register_done(ngx_workflow_job_t *job);
 static void ngx_workflow_register_listed(ngx_workflow_service_t *service);
 static void ngx_workflow_register_namespace(ngx_workflow_service_t *service,
-    wf_buf_t *answer);
+    wf_buf_t *text);
 static void ngx_workflow_withdraw_done(ngx_workflow_job_t *job);
 static ngx_uint_t ngx_workflow_withdraw_mine(ngx_workflow_service_t *service,
     ngx_uint_t nobody);
@@ -204,6 +206,7 @@ ngx_workflow_register_free(ngx_workflow_registration_t *r)
     wf_buf_free(&r->path);
     wf_buf_free(&r->body);
     wf_buf_free(&r->x.answer);
+    wf_buf_free(&r->topic_namespace);
     ngx_free(r);
 }
 
@@ -214,6 +217,15 @@ ngx_workflow_register_work(ngx_workflow_job_t *job)
     ngx_workflow_registration_t  *r = (ngx_workflow_registration_t *) job;
 
     r->rc = wf_http_request(job->service->http, &r->x);
+    r->error = r->x.error;
+
+    /* what says anything else is no control plane */
+
+    if (r->rc == 0 && r->body.len) {
+        r->rc = wf_control_namespace(&r->topic_namespace,
+                          (wf_slice_t) { r->x.answer.data, r->x.answer.len },
+                          &r->error);
+    }
 }
 
 
@@ -230,7 +242,7 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
 
     if (r->rc == 0) {
         ngx_workflow_register_listed(service);
-        ngx_workflow_register_namespace(service, &r->x.answer);
+        ngx_workflow_register_namespace(service, &r->topic_namespace);
 
         /* a little earlier or later each time */
 
@@ -244,7 +256,7 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\" could not be registered with "
                       "the control plane %V: %s; trying again in %Mms",
-                      &service->name, &service->control_name, r->x.error,
+                      &service->name, &service->control_name, r->error,
                       delay);
     }
 
@@ -287,23 +299,15 @@ ngx_workflow_register_listed(ngx_workflow_service_t *service)
 
 static void
 ngx_workflow_register_namespace(ngx_workflow_service_t *service,
-    wf_buf_t *answer)
+    wf_buf_t *text)
 {
-    wf_buf_t    text = WF_BUF_INIT;
     ngx_str_t   ns, ours;
     ngx_uint_t  differs;
 
     ours = service->consumer.topic_namespace;
 
-    if (wf_control_namespace(&text, (wf_slice_t) { answer->data, answer->len })
-        != 0)
-    {
-        wf_buf_free(&text);
-        return;
-    }
-
-    ns.data = (u_char *) text.data;
-    ns.len = text.len;
+    ns.data = (u_char *) text->data;
+    ns.len = text->len;
 
     differs = (ns.len != ours.len || ngx_memcmp(ns.data, ours.data, ns.len)
                != 0);
@@ -321,8 +325,6 @@ ngx_workflow_register_namespace(ngx_workflow_service_t *service,
     }
 
     service->differs = differs;
-
-    wf_buf_free(&text);
 }
 
 

@@ -16,6 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wf_buf_t            key = WF_BUF_INIT;
     wf_buf_t            json = WF_BUF_INIT;
     wf_buf_t            error = WF_BUF_INIT;
+    const char         *reason;
     wf_buf_t            body = WF_BUF_INIT;
     wf_slice_t          text;
     wf_state_t          state;
@@ -64,7 +65,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wf_buf_free(&body);
     wf_buf_free(&error);
 
-    (void) wf_control_namespace(&body, text);
+    (void) wf_control_namespace(&body, text, &reason);
     (void) wf_control_queue(&body, text, &error);
 
     wf_buf_free(&body);

@@ -16,6 +16,8 @@ static int reads(const char *answer, const char *session,
     const wf_state_secrets_t *secrets);
 static char *written(const wf_state_secrets_t *secrets, const char *session);
 static void control(void);
+static void is_namespace(const char *config, const char *name,
+    const char *why);
 static void is_queue(const char *config, const char *url);
 static void is_keys(const char *answer, const char *expected,
     const char *name);
@@ -308,14 +310,19 @@ control(void)
     is_str(b.data, "/sessions/..%2Fx%3Fy/state", "a path");
     wf_buf_free(&b);
 
-    is_int(wf_control_namespace(&b, wf_slice("{\"topic_namespace\": \"n\"}")),
-           0, "a namespace");
-    is_mem(b.data, b.len, "n", "its name");
-    wf_buf_free(&b);
-
-    is_int(wf_control_namespace(&b, wf_slice("{\"topic_namespace\": \"\"}")),
-           -1, "no name");
-    is_int(wf_control_namespace(&b, wf_slice("[]")), -1, "no configuration");
+    is_namespace("{\"topic_namespace\": \"n\"}", "n", NULL);
+    is_namespace("{\"topic_namespace\": \"a-b_.9\", \"port\": 1}", "a-b_.9",
+                 NULL);
+    is_namespace("{\"topic_namespace\": \"\"}", NULL,
+                 "its answer has no \"topic_namespace\"");
+    is_namespace("{\"topic_namespace\": 1}", NULL,
+                 "its answer has no \"topic_namespace\"");
+    is_namespace("{}", NULL, "its answer has no \"topic_namespace\"");
+    is_namespace("[]", NULL, "its answer is not a JSON object");
+    is_namespace("<html>", NULL, "its answer is not a JSON object");
+    is_namespace("{\"topic_namespace\": \"a b\\r\\n\"}", NULL,
+                 "its topic namespace has other characters than letters, "
+                 "digits, \"_\", \"-\" and \".\", or more than 128");
 
     is_queue("{\"RedisMessageQueueConfig\":{\"url\":\"redis://h:1\","
              "\"host\":null,\"port\":null}}", "redis://h:1");
@@ -336,6 +343,26 @@ control(void)
            "\"SimpleMessageQueueConfig\"", "and why not");
     wf_buf_free(&b);
     wf_buf_free(&error);
+}
+
+
+static void
+is_namespace(const char *config, const char *name, const char *why)
+{
+    wf_buf_t     b = WF_BUF_INIT;
+    const char  *error = "";
+
+    is_int(wf_control_namespace(&b, slice(config), &error), name ? 0 : -1,
+           config);
+
+    if (name) {
+        is_mem(b.data, b.len, name, "its name");
+
+    } else {
+        is_str(error, why, "it is said why");
+    }
+
+    wf_buf_free(&b);
 }
 
 

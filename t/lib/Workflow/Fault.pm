@@ -248,13 +248,21 @@ sub once_ok {
         @bad > 10 ? (@bad[0 .. 9], '...') : @bad);
 }
 
+sub _slurp {
+    open my $file, '<', $_[0] or die "$_[0]: $!";
+    local $/;
+    return <$file>;
+}
+
 # The sum of a script, by which it is called.
 
 sub sum {
     my ($class, $script) = @_;
     require Digest::SHA;
-    return Digest::SHA->new(1)->addfile("src/queue/scripts/$script.lua")
-        ->hexdigest;
+    my $text = _slurp("src/queue/scripts/$script.lua");
+    $text =~ s{^-- include (\w+)\n}
+        {_slurp("src/queue/scripts/include/$1.lua")}gem;
+    return Digest::SHA::sha1_hex($text);
 }
 
 # Tests of their own: nginx ends, without alarms but these.

@@ -300,7 +300,7 @@ sub alarms {
     my ($self, @expected) = @_;
     return grep {
         my $line = $_;
-        $line =~ /\[(?:alert|emerg|crit)\]|Sanitizer|runtime error:/
+        $line =~ /^(?:\S+ \S+|nginx:) \[(?:alert|emerg|crit)\]|Sanitizer|runtime error:/
             && !grep { $line =~ $_ } @expected;
     } split /^/, $self->log;
 }

@@ -64,5 +64,7 @@ ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_str_t *ns,
     p = ngx_sprintf(p, "%Vdead", &consumer->prefix);
     consumer->dead.len = p - consumer->dead.data;
 
+    ngx_queue_init(&consumer->ends);
+
     return NGX_OK;
 }

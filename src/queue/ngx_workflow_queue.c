@@ -11,6 +11,9 @@ static void ngx_workflow_queue_loaded(ngx_workflow_command_t *command,
     redisReply *reply);
 static void ngx_workflow_queue_retry(ngx_event_t *ev);
 static void ngx_workflow_queue_send(ngx_workflow_queue_t *queue);
+static ngx_workflow_call_t *ngx_workflow_call_create(
+    ngx_workflow_queue_t *queue, char *text, size_t len, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data);
 static void ngx_workflow_call_reply(ngx_workflow_command_t *command,
     redisReply *reply);
 static ngx_uint_t ngx_workflow_call_error(ngx_workflow_call_t *call,
@@ -78,7 +81,9 @@ ngx_workflow_queue_deaf(ngx_workflow_queue_t *queue)
 void
 ngx_workflow_queue_close(ngx_workflow_queue_t *queue)
 {
-    ngx_workflow_call_t  *call;
+    ngx_queue_t              *q;
+    ngx_workflow_call_t      *call;
+    ngx_workflow_consumer_t  *consumer;
 
     if (!queue->is_open) {
         return;
@@ -87,7 +92,24 @@ ngx_workflow_queue_close(ngx_workflow_queue_t *queue)
     ngx_workflow_queue_leave(queue);
     ngx_workflow_queue_deaf(queue);
 
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+        ngx_workflow_finish_flush(consumer);
+    }
+
+    ngx_workflow_redis_flush(&queue->commands);
     ngx_workflow_redis_close(&queue->commands);
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+        ngx_workflow_finish_close(consumer);
+    }
 
     while (!ngx_queue_empty(&queue->calls)) {
         call = ngx_queue_data(ngx_queue_head(&queue->calls),
@@ -246,6 +268,8 @@ ngx_workflow_call_t *
 ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data)
 {
+    int                   len;
+    char                 *text;
     ngx_workflow_call_t  *call;
 
     /* who cannot wait long is refused at once when Redis is away; for a new
@@ -259,21 +283,44 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
         return NULL;
     }
 
-    call = ngx_calloc(sizeof(ngx_workflow_call_t), queue->log);
-    if (call == NULL) {
-        ngx_workflow_args_free(args);
-        return NULL;
-    }
-
-    call->len = redisFormatCommandArgv(&call->text, args->n, args->argv,
-                                       args->len);
+    len = redisFormatCommandArgv(&text, args->n, args->argv, args->len);
     ngx_workflow_args_free(args);
 
-    if (call->len < 0) {
-        ngx_free(call);
+    if (len < 0) {
         return NULL;
     }
 
+    call = ngx_workflow_call_create(queue, text, len, deadline, handler, data);
+
+    if (call == NULL) {
+        redisFreeCommand(text);
+    }
+
+    return call;
+}
+
+
+ngx_workflow_call_t *
+ngx_workflow_call_text(ngx_workflow_queue_t *queue, char *text, size_t len,
+    ngx_workflow_call_pt handler, void *data)
+{
+    return ngx_workflow_call_create(queue, text, len, 0, handler, data);
+}
+
+
+static ngx_workflow_call_t *
+ngx_workflow_call_create(ngx_workflow_queue_t *queue, char *text, size_t len,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data)
+{
+    ngx_workflow_call_t  *call;
+
+    call = ngx_calloc(sizeof(ngx_workflow_call_t), queue->log);
+    if (call == NULL) {
+        return NULL;
+    }
+
+    call->text = text;
+    call->len = len;
     call->command.handler = ngx_workflow_call_reply;
     call->command.data = call;
     call->queue = queue;

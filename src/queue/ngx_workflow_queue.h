@@ -21,6 +21,7 @@
 typedef struct ngx_workflow_queue_s     ngx_workflow_queue_t;
 typedef struct ngx_workflow_consumer_s  ngx_workflow_consumer_t;
 typedef struct ngx_workflow_call_s      ngx_workflow_call_t;
+typedef struct ngx_workflow_ends_s      ngx_workflow_ends_t;
 
 
 struct ngx_workflow_queue_s {
@@ -117,6 +118,11 @@ struct ngx_workflow_consumer_s {
 
     void                       *data;
 
+    ngx_queue_t                 ends;         /* tasks that end, see
+                                                 ngx_workflow_finish.c */
+    ngx_uint_t                  nsent;        /* calls for them under way */
+    ngx_event_t                 finish;
+
     unsigned                    hungry:1;     /* has a free slot */
     unsigned                    listening:1;  /* the blocking read covers it */
 };
@@ -145,7 +151,7 @@ struct ngx_workflow_call_s {
     ngx_workflow_call_pt        handler;      /* NULL: nobody asks any more */
     void                       *data;
     char                       *text;
-    int                         len;
+    size_t                      len;
     ngx_event_t                 timer;
     unsigned                    sent:1;
     unsigned                    once:1;
@@ -221,6 +227,11 @@ ngx_workflow_call_t *ngx_workflow_call(ngx_workflow_queue_t *queue,
     ngx_workflow_args_t *args, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data);
 
+/* The same without a deadline, of a command in Redis' protocol; text is from
+ * malloc(), and freed with the call; when none is made it is the caller's. */
+ngx_workflow_call_t *ngx_workflow_call_text(ngx_workflow_queue_t *queue,
+    char *text, size_t len, ngx_workflow_call_pt handler, void *data);
+
 /* The handler will not be called; the call itself may still happen. */
 void ngx_workflow_call_forget(ngx_workflow_call_t *call);
 
@@ -232,6 +243,11 @@ void ngx_workflow_call_forget(ngx_workflow_call_t *call);
 void ngx_workflow_hold(void);
 void ngx_workflow_release(void);
 ngx_uint_t ngx_workflow_held(void);
+
+/* ngx_workflow_finish.c: at the end of a worker, before and after the connection
+ * is closed */
+void ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer);
+void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
 
 /* ngx_workflow_script.c */
 void ngx_workflow_script_init(void);

@@ -22,7 +22,7 @@ static void ngx_workflow_redis_replied(redisAsyncContext *context, void *reply,
 static void ngx_workflow_redis_received(redisAsyncContext *context,
     void *reply, void *data);
 static void ngx_workflow_redis_timer(ngx_event_t *ev);
-static void ngx_workflow_redis_flush(ngx_event_t *ev);
+static void ngx_workflow_redis_flush_handler(ngx_event_t *ev);
 static void ngx_workflow_redis_cleanup(void *data);
 
 
@@ -34,7 +34,7 @@ ngx_workflow_redis_open(ngx_workflow_redis_t *redis)
     redis->timer.log = redis->log;
     redis->timer.cancelable = 1;
 
-    redis->flush.handler = ngx_workflow_redis_flush;
+    redis->flush.handler = ngx_workflow_redis_flush_handler;
     redis->flush.data = redis;
     redis->flush.log = redis->log;
 
@@ -440,7 +440,7 @@ ngx_workflow_redis_timer(ngx_event_t *ev)
 
 
 static void
-ngx_workflow_redis_flush(ngx_event_t *ev)
+ngx_workflow_redis_flush_handler(ngx_event_t *ev)
 {
     ngx_workflow_redis_t  *redis;
 
@@ -463,6 +463,15 @@ ngx_workflow_redis_flush(ngx_event_t *ev)
     redisAsyncHandleWrite(redis->context);
 
     redis->flushing = 0;
+}
+
+
+void
+ngx_workflow_redis_flush(ngx_workflow_redis_t *redis)
+{
+    if (redis->context && redis->is_ready) {
+        ngx_workflow_redis_flush_handler(&redis->flush);
+    }
 }
 
 

@@ -110,6 +110,9 @@ void ngx_workflow_redis_drop(ngx_workflow_redis_t *redis, const char *reason);
 ngx_int_t ngx_workflow_redis_send(ngx_workflow_redis_t *redis,
     ngx_workflow_command_t *command, const char *text, size_t len);
 
+/* Write now what is to be written, as far as the socket takes it. */
+void ngx_workflow_redis_flush(ngx_workflow_redis_t *redis);
+
 /* Messages go to redis->message from now on; nothing else may be sent. */
 ngx_int_t ngx_workflow_redis_subscribe(ngx_workflow_redis_t *redis, int argc,
     const char **argv, const size_t *argvlen);

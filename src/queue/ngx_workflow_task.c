@@ -23,8 +23,6 @@ static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
-static void ngx_workflow_args_channel(ngx_workflow_args_t *args,
-    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
     ngx_workflow_messages_t *messages);
 
@@ -300,7 +298,7 @@ ngx_workflow_task_emit(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_args_str(&args, &consumer->queue->worker);
     ngx_workflow_args_str(&args, &task->claim_text);
-    ngx_workflow_args_channel(&args, consumer, task);
+    ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -331,7 +329,7 @@ ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, task->taken);
     ngx_workflow_args_number(&args, wait);
-    ngx_workflow_args_channel(&args, consumer, task);
+    ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -358,7 +356,7 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_fence(&args, consumer, task);
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, leave);
-    ngx_workflow_args_channel(&args, consumer, task);
+    ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -387,67 +385,7 @@ ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &task->input);
     ngx_workflow_args_str(&args, error);
     ngx_workflow_args_number(&args, delay);
-    ngx_workflow_args_channel(&args, consumer, task);
-    ngx_workflow_args_number(&args, messages->first);
-    ngx_workflow_args_messages(&args, messages);
-
-    return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
-}
-
-
-ngx_workflow_call_t *
-ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
-    ngx_workflow_task_t *task, ngx_workflow_end_t *end,
-    ngx_workflow_messages_t *messages, ngx_workflow_call_pt handler,
-    void *data)
-{
-    ngx_str_t            session;
-    ngx_uint_t           i;
-    ngx_workflow_args_t  args;
-    ngx_workflow_keys_t  keys;
-    u_char               buf[2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:session:")
-                             + NGX_WORKFLOW_MAX_ID];
-
-    ngx_workflow_keys(&keys, consumer, &task->id);
-
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_FINISH,
-                             end->session_ttl ? 7 : 6);
-    ngx_workflow_args_str(&args, &consumer->stream);
-    ngx_workflow_args_str(&args, &keys.task);
-    ngx_workflow_args_str(&args, &keys.events);
-    ngx_workflow_args_str(&args, &consumer->timers);
-    ngx_workflow_args_str(&args, &consumer->leases);
-    ngx_workflow_args_str(&args, &consumer->dead);
-
-    if (end->session_ttl) {
-        session.data = buf;
-        session.len = ngx_sprintf(buf, "%Vsession:%V", &consumer->prefix,
-                                  &task->session)
-                      - buf;
-
-        ngx_workflow_args_str(&args, &session);
-    }
-
-    ngx_workflow_args_fence(&args, consumer, task);
-    ngx_workflow_args_add(&args, end->state, ngx_strlen(end->state));
-    ngx_workflow_args_str(&args, &end->result);
-    ngx_workflow_args_str(&args, &end->error);
-    ngx_workflow_args_number(&args, end->ttl);
-    ngx_workflow_args_channel(&args, consumer, task);
-    ngx_workflow_args_str(&args, &end->completed);
-    ngx_workflow_args_str(&args, &task->input);
-    ngx_workflow_args_number(&args, end->session_ttl);
-    ngx_workflow_args_number(&args, end->nset);
-    ngx_workflow_args_str(&args, &end->sender_keys);
-    ngx_workflow_args_str(&args, &end->sender_id);
-    ngx_workflow_args_str(&args, &end->event);
-    ngx_workflow_args_str(&args, &consumer->workers);
-    ngx_workflow_args_str(&args, &end->sender);
-
-    for (i = 0; i < 2 * end->nset; i++) {
-        ngx_workflow_args_str(&args, &end->set[i]);
-    }
-
+    ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
     ngx_workflow_args_number(&args, messages->first);
     ngx_workflow_args_messages(&args, messages);
 
@@ -543,12 +481,11 @@ ngx_workflow_args_fence(ngx_workflow_args_t *args,
 
 /* The control plane does not know of tasks that other tasks have sent. */
 
-static void
-ngx_workflow_args_channel(ngx_workflow_args_t *args,
-    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task)
+ngx_str_t *
+ngx_workflow_task_channel(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task)
 {
-    ngx_workflow_args_str(args, task->reply.len ? &consumer->subtasks
-                                                : &consumer->control);
+    return task->reply.len ? &consumer->subtasks : &consumer->control;
 }
 
 

@@ -66,7 +66,9 @@ typedef struct {
     ngx_str_t                 error;
     time_t                    ttl;          /* of both */
     ngx_str_t                 completed;    /* to publish */
-    time_t                    session_ttl;  /* 0: no session is kept here */
+    ngx_str_t                 input;        /* of a dead one */
+    time_t                    session_ttl;
+    ngx_str_t                 session;      /* len 0: none is kept here */
     ngx_uint_t                nset;         /* keys of it that were set */
     ngx_str_t                *set;          /* key, value, key, ... */
     ngx_str_t                 sender;       /* service of the task that has
@@ -167,10 +169,17 @@ ngx_workflow_call_t *ngx_workflow_task_retry(
     ngx_str_t *error, ngx_msec_t delay, ngx_workflow_messages_t *messages,
     ngx_workflow_call_pt handler, void *data);
 
-ngx_workflow_call_t *ngx_workflow_task_finish(
-    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
-    ngx_workflow_end_t *end, ngx_workflow_messages_t *messages,
-    ngx_workflow_call_pt handler, void *data);
+/* ngx_workflow_finish.c; all is copied.  The times to live must be the same at
+ * each call for a consumer.  The handler is told 1, or 0: the task is not this
+ * worker's any more; and how many tasks are outstanding. */
+
+typedef void (*ngx_workflow_finish_pt)(void *data, redisReply *answer,
+    redisReply *outstanding);
+
+ngx_int_t ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_workflow_end_t *end,
+    ngx_workflow_messages_t *messages, ngx_workflow_finish_pt handler,
+    void *data);
 
 /*
  * ngx_workflow_sent.c: publish a task for a service that is none of ours, once.
@@ -197,6 +206,10 @@ ngx_workflow_call_t *ngx_workflow_task_lock(
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
     ngx_msec_t keep, ngx_workflow_call_pt handler, void *data);
 
+
+/* Where what the task says is published. */
+ngx_str_t *ngx_workflow_task_channel(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task);
 
 /* The answer to accept and event; *outstanding as far as it is told. */
 ngx_workflow_answer_e ngx_workflow_task_answer(redisReply *reply,

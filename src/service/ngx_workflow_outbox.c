@@ -39,7 +39,7 @@ ngx_workflow_run_emit(ngx_workflow_run_t *run)
     call = ngx_workflow_task_emit(&run->service->consumer, &run->task,
                                   &messages, ngx_workflow_emit_handler, run);
 
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
+    ngx_workflow_outbox_sent(run, &messages, &text, call != NULL);
 
     if (call == NULL) {
         return NGX_ERROR;
@@ -79,7 +79,7 @@ ngx_workflow_run_park(ngx_workflow_run_t *run)
     }
 
     wf_buf_free(&saved);
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
+    ngx_workflow_outbox_sent(run, &messages, &text, call != NULL);
 
     if (call == NULL) {
         return NGX_ERROR;
@@ -158,7 +158,7 @@ ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
 
     wf_buf_free(&engine);
     wf_buf_free(&saved);
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
+    ngx_workflow_outbox_sent(run, &messages, &text, call != NULL);
 
     if (call == NULL) {
         return NGX_ERROR;
@@ -282,8 +282,7 @@ ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
 
 void
 ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text,
-    ngx_workflow_call_t *call)
+    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t sent)
 {
     ngx_uint_t        i;
     wf_run_output_t  *out;
@@ -294,7 +293,7 @@ ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
 
     wf_buf_free(text);
 
-    if (call == NULL) {
+    if (!sent) {
         return;
     }
 

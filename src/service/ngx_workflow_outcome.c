@@ -17,6 +17,8 @@ static ngx_msec_t ngx_workflow_outcome_delay(ngx_workflow_service_t *service,
     ngx_uint_t attempt);
 static const char *ngx_workflow_outcome_failed(ngx_workflow_run_t *run,
     ngx_str_t *error);
+static void ngx_workflow_outcome_finished(void *data, redisReply *answer,
+    redisReply *outstanding);
 static void ngx_workflow_outcome_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 
@@ -29,7 +31,6 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
     wf_buf_t                  event = WF_BUF_INIT;
     ngx_int_t                 rc;
     ngx_workflow_end_t        end;
-    ngx_workflow_call_t      *call;
     ngx_workflow_service_t   *service;
     ngx_workflow_messages_t   messages;
 
@@ -57,15 +58,18 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
     ngx_memzero(&end, sizeof(ngx_workflow_end_t));
 
     end.ttl = service->result_ttl;
-    call = NULL;
+    end.session_ttl = service->session_ttl;
 
-    if (ngx_workflow_outcome_result(run, state, &end, &completed, &event)
-        == NGX_OK
-        && ngx_workflow_outcome_session(run, &end) == NGX_OK)
-    {
-        call = ngx_workflow_task_finish(&service->consumer, &run->task, &end,
-                                        &messages,
-                                        ngx_workflow_outcome_handler, run);
+    rc = ngx_workflow_outcome_result(run, state, &end, &completed, &event);
+
+    if (rc == NGX_OK) {
+        rc = ngx_workflow_outcome_session(run, &end);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_workflow_task_finish(&service->consumer, &run->task, &end,
+                                      &messages,
+                                      ngx_workflow_outcome_finished, run);
     }
 
     if (end.set) {
@@ -74,15 +78,13 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 
     wf_buf_free(&completed);
     wf_buf_free(&event);
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
+    ngx_workflow_outbox_sent(run, &messages, &text, rc == NGX_OK);
 
-    if (call == NULL) {
-        return NGX_ERROR;
+    if (rc == NGX_OK) {
+        run->finishing = 1;
     }
 
-    run->finishing = 1;
-
-    return NGX_OK;
+    return rc;
 }
 
 
@@ -135,6 +137,10 @@ ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
                      ? "cancelled"
                      : ngx_workflow_outcome_failed(run, &end->error);
 
+        if (ngx_strcmp(end->state, "dead") == 0) {
+            end->input = run->task.input;
+        }
+
         ngx_workflow_compose_error(&data, state == WF_RUN_CANCELLED
                                           ? "cancelled" : "failed",
                                    type, slice);
@@ -185,7 +191,7 @@ ngx_workflow_outcome_session(ngx_workflow_run_t *run, ngx_workflow_end_t *end)
         return NGX_OK;
     }
 
-    end->session_ttl = run->service->session_ttl;
+    end->session = run->task.session;
 
     n = ngx_workflow_session_changed(run);
 
@@ -280,7 +286,7 @@ ngx_workflow_outcome_retry(ngx_workflow_run_t *run)
                                    delay, &messages,
                                    ngx_workflow_outcome_handler, run);
 
-    ngx_workflow_outbox_sent(run, &messages, &text, call);
+    ngx_workflow_outbox_sent(run, &messages, &text, call != NULL);
 
     if (call == NULL) {
         return NGX_ERROR;
@@ -351,6 +357,24 @@ ngx_workflow_outcome_failed(ngx_workflow_run_t *run, ngx_str_t *error)
                   "attempts: %V", &service->name, &run->task.id, error);
 
     return "dead";
+}
+
+
+static void
+ngx_workflow_outcome_finished(void *data, redisReply *answer,
+    redisReply *outstanding)
+{
+    ngx_workflow_run_t  *run = data;
+
+    run->calls--;
+    run->finished = 1;
+
+    if (answer) {
+        ngx_workflow_service_outstanding(run->service, outstanding);
+        ngx_workflow_outbox_fenced(run, answer);
+    }
+
+    ngx_workflow_run_turn(run);
 }
 
 

@@ -157,8 +157,7 @@ ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
 void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
-    ngx_workflow_messages_t *messages, wf_buf_t *text,
-    ngx_workflow_call_t *call);
+    ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t sent);
 void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
     redisReply *reply);
 

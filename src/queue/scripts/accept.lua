@@ -17,8 +17,10 @@ local id, session, input = ARGV[1], ARGV[2], ARGV[3]
 local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
 local reply, only = ARGV[6], ARGV[7] == '1'
 
+local queued = redis.call('XLEN', stream)
+
 local function outstanding()
-    return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
+    return queued + redis.call('ZCARD', timers)
 end
 
 local digest = redis.sha1hex(input)
@@ -53,7 +55,7 @@ if remember > 0 and redis.call('EXISTS', seen) == 1 then
     return {'known', outstanding()}
 end
 
-if limit > 0 and redis.call('XLEN', stream) >= limit then
+if limit > 0 and queued >= limit then
     return {'full', outstanding()}
 end
 
@@ -65,23 +67,36 @@ local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 
 local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
+local fields = {
+    'state', 'queued', 'entry', entry, 'digest', digest, 'attempts', 0,
+    'claim', 0, 'streamed', 0, 'created', now, 'updated', now
+}
 
-redis.call('HSET', task, 'state', 'queued', 'entry', entry, 'digest', digest,
-           'attempts', 0, 'claim', 0, 'streamed', 0,
-           'created', now, 'updated', now)
+local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+end
 
 if session ~= '' then
-    redis.call('HSET', task, 'session', session)
+    add('session', session)
 end
 
 if reply ~= '' then
-    redis.call('HSET', task, 'reply', reply)
+    add('reply', reply)
 end
 
-redis.call('PERSIST', events)
+-- events that were there before it
+
+if redis.call('PERSIST', events) == 1 then
+    add('events', 1)
+end
+
+redis.call('HSET', task, unpack(fields))
 
 if redis.call('LLEN', bell) == 0 then
     redis.call('RPUSH', bell, 1)
 end
+
+queued = queued + 1
 
 return {'accepted', outstanding()}

@@ -28,11 +28,15 @@ local sessions = ARGV[7] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
+local deadline = string.format('%.0f', now + lease)
 local claims, size = {}, 0
 local enough = 4 * 1024 * 1024
 
-local function events_of(id)
-    return redis.call('LRANGE', prefix .. 'events:' .. id, 0, 63)
+-- known: whether it was ever sent one
+
+local function events_of(id, known)
+    return known and redis.call('LRANGE', prefix .. 'events:' .. id, 0, 63)
+           or {}
 end
 
 -- A saved run has what it needs of its session.
@@ -55,46 +59,64 @@ local function fields_of(entry)
     return fields
 end
 
--- The task is this worker's from now on.
+local function look_at(task)
+    local known = redis.call('HMGET', task, 'state', 'entry', 'resume',
+                             'attempts', 'claim', 'session', 'saved', 'cancel',
+                             'expired', 'streamed', 'reply', 'events')
+    return {
+        state = known[1], entry = known[2], resume = known[3],
+        attempts = tonumber(known[4]), claim = tonumber(known[5]),
+        session = known[6], saved = known[7], cancel = known[8],
+        expired = known[9], streamed = tonumber(known[10]), reply = known[11],
+        events = known[12]
+    }
+end
 
-local function take(id, task, fields, counts)
-    local known = redis.call('HMGET', task, 'attempts', 'session', 'saved',
-                             'cancel', 'expired', 'streamed', 'reply')
-    local attempt, fate = tonumber(known[1]), ''
+-- The task is this worker's from now on, once it has its lease.
 
-    if known[4] then
+local taken = {}
+
+local function take(id, task, fields, known)
+    local attempt, fate = known.attempts, ''
+
+    if known.cancel then
         fate = 'cancelled'
 
-    elseif known[5] then
+    elseif known.expired then
         fate = 'expired'
 
-    elseif counts and attempt >= limit then
+    elseif not known.resume and attempt >= limit then
         fate = 'exhausted'
 
-    elseif counts then
-        attempt = redis.call('HINCRBY', task, 'attempts', 1)
+    elseif not known.resume then
+        attempt = attempt + 1
     end
 
-    local claim = redis.call('HINCRBY', task, 'claim', 1)
+    local claim = string.format('%.0f', known.claim + 1)
 
     redis.call('HSET', task, 'state', 'running', 'worker', worker,
-               'updated', stamp)
-    redis.call('HDEL', task, 'resume')
-    redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
+               'claim', claim, 'attempts', attempt, 'updated', stamp)
 
-    local session = session_of(known[2], known[3])
+    if known.resume then
+        redis.call('HDEL', task, 'resume')
+    end
+
+    taken[#taken + 1] = deadline
+    taken[#taken + 1] = id
+
+    local session = session_of(known.session, known.saved)
 
     for _, text in ipairs(session) do
         size = size + #text
     end
 
     claims[#claims + 1] = {
-        id, tostring(claim), attempt, known[2], fields.input or '',
-        known[3] or '', events_of(id), fate, tonumber(known[6]), session,
-        known[7] or ''
+        id, claim, attempt, known.session, fields.input or '',
+        known.saved or '', events_of(id, known.events), fate, known.streamed,
+        session, known.reply or ''
     }
 
-    size = size + #(fields.input or '') + #(known[3] or '')
+    size = size + #(fields.input or '') + #(known.saved or '')
 end
 
 local function read(from, n)
@@ -128,15 +150,15 @@ if again then
         local task = prefix .. 'task:' .. id
         local known = redis.call('HMGET', task, 'state', 'entry', 'worker',
                                  'claim', 'attempts', 'session', 'saved',
-                                 'streamed', 'reply')
+                                 'streamed', 'reply', 'events')
 
         if known[1] == 'running' and known[2] == item[1]
            and known[3] == worker
         then
             claims[#claims + 1] = {
                 id, known[4], tonumber(known[5]), known[6],
-                fields.input or '', known[7] or '', events_of(id), '',
-                tonumber(known[8]), session_of(known[6], known[7]),
+                fields.input or '', known[7] or '', events_of(id, known[10]),
+                '', tonumber(known[8]), session_of(known[6], known[7]),
                 known[9] or ''
             }
         end
@@ -176,14 +198,14 @@ local orphans = count > 0 and redis.call('ZRANGEBYSCORE', leases, '-inf', now,
 
 for _, id in ipairs(orphans) do
     local task = prefix .. 'task:' .. id
-    local known = redis.call('HMGET', task, 'state', 'entry', 'resume')
+    local known = look_at(task)
 
-    if known[1] == 'running' then
-        local entry = redis.call('XRANGE', stream, known[2], known[2])
+    if known.state == 'running' then
+        local entry = redis.call('XRANGE', stream, known.entry, known.entry)
 
-        redis.pcall('XCLAIM', stream, 'workers', worker, 0, known[2], 'FORCE',
-                    'JUSTID')
-        take(id, task, fields_of(entry[1] and entry[1][2]), not known[3])
+        redis.pcall('XCLAIM', stream, 'workers', worker, 0, known.entry,
+                    'FORCE', 'JUSTID')
+        take(id, task, fields_of(entry[1] and entry[1][2]), known)
     else
         redis.call('ZREM', leases, id)
     end
@@ -196,18 +218,18 @@ count = count - #orphans
 local more = true
 
 while more and count > 0 and size < enough do
-    local n = math.min(count, 32)
+    local n = math.min(count, 64)
     local entries = entries_from('>', n)
 
     for _, item in ipairs(entries) do
         local fields = fields_of(item[2])
         local id = fields.task or ''
         local task = prefix .. 'task:' .. id
-        local known = redis.call('HMGET', task, 'state', 'entry', 'resume')
-        local state = known[2] == item[1] and known[1]
+        local known = look_at(task)
+        local state = known.entry == item[1] and known.state
 
         if state == 'queued' and #id <= 256 then
-            take(id, task, fields, not known[3])
+            take(id, task, fields, known)
             count = count - 1
 
         elseif state ~= 'running' then
@@ -217,6 +239,10 @@ while more and count > 0 and size < enough do
     end
 
     more = #entries == n
+end
+
+if #taken > 0 then
+    redis.call('ZADD', leases, unpack(taken))
 end
 
 -- there may be more than this worker took: wake the next one

@@ -1,112 +1,162 @@
--- End a running task: its last streamed events, its result, its removal from
--- the queue and completed_task, all at once and only once.
+-- End running tasks: of each its last streamed events, its result, its removal
+-- from the queue and completed_task, all at once and only once.
 --
--- KEYS  stream, task, events, timers, leases, dead, session (if there is one)
--- ARGV  task_id, worker, claim,
---       state ("completed" | "failed" | "cancelled" | "dead"),
---       result (JSON, "" none), error ("" none), seconds to keep the result,
---       channel, completed_task ("" publish none), input,
---       seconds to keep the session, number of its keys that were set,
+-- KEYS  stream, timers, leases, dead
+-- ARGV  prefix of the service's keys, worker, seconds to keep results,
+--       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
+--       then for each task
+--       task_id, claim, state ("completed" | "failed" | "cancelled" | "dead"),
+--       result (JSON, "" none), error ("" none), channel,
+--       completed_task ("" publish none), input (of a dead one),
+--       session ("" none is kept here), number of its keys that were set,
 --       prefix of the keys of the service whose task has sent this one ("" none
---       has), that task's id, the event for it, channel of workers
---       ("<namespace>:worker:"), that service,
---       key, value..., index of the first message, streamed message...
--- returns {1, outstanding tasks}, or {0, outstanding tasks}: the task is not
---         this worker's any more
+--       has), that service, that task's id, the event for it,
+--       index of the first message, number of messages,
+--       key, value..., message...
+-- returns {outstanding tasks, for each task 1, or 0: it is not this worker's
+--         any more...}
 --
 -- A dead task's input and error go to the dead-letter stream.
 
-local stream, task, events, timers, leases, dead, session = unpack(KEYS)
-local id, worker, claim, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local result, failure, keep = ARGV[5], ARGV[6], tonumber(ARGV[7])
-local channel, completed, input = ARGV[8], ARGV[9], ARGV[10]
-local session_ttl, nset = tonumber(ARGV[11]), tonumber(ARGV[12])
-local parent = ARGV[13]
-local last_set = 17 + 2 * nset
-local first = last_set + 2
-local index = tonumber(ARGV[last_set + 1])
+local stream, timers, leases, dead = unpack(KEYS)
+local prefix, worker, keep, session_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local channel_of_workers = ARGV[5]
 
 -- include give
 -- include reply
 
-local function outstanding()
-    return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
-end
-
-local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed',
-                         'entry', 'attempts', 'session', 'created')
-
-if known[2] ~= worker or known[3] ~= claim then
-    return {0, outstanding()}
-end
-
-if known[1] ~= 'running' then
-    -- this very call, a second time
-    return {known[1] == state and 1 or 0, outstanding()}
-end
-
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-local streamed = tonumber(known[4])
+local answers, ends, ids, entries = {0}, {}, {}, {}
+local at = 6
 
-if index > streamed and #ARGV >= first then
-    return redis.error_reply('GAP events before these have not come yet')
+while at <= #ARGV do
+    local id, claim, state = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local index, n = tonumber(ARGV[at + 14]), tonumber(ARGV[at + 15])
+    local set = at + 16
+    local first = set + 2 * tonumber(ARGV[at + 9])
+    local task = prefix .. 'task:' .. id
+    local known = redis.call('HMGET', task, 'state', 'worker', 'claim',
+                             'streamed', 'entry', 'saved', 'error', 'cancel',
+                             'expired', 'resume', 'events')
+    local mine = known[2] == worker and known[3] == claim
+
+    if mine and known[1] == 'running' then
+        local streamed = tonumber(known[4])
+
+        if index > streamed and n > 0 then
+            return redis.error_reply('GAP events before these have not come '
+                                     .. 'yet')
+        end
+
+        ends[#ends + 1] = {
+            at = at, task = task, known = known, set = set, first = first,
+            last = first + n - 1, index = index, streamed = streamed
+        }
+        ids[#ids + 1] = id
+    end
+
+    -- this very call may be made a second time
+
+    if mine and (known[1] == 'running' or known[1] == state) then
+        answers[#answers + 1] = 1
+        entries[#entries + 1] = known[5]
+    else
+        answers[#answers + 1] = 0
+    end
+
+    at = first + n
 end
 
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
-redis.call('ZREM', leases, id)
+if #ids > 0 then
+    redis.call('ZREM', leases, unpack(ids))
+end
 
-for i = first, #ARGV do
-    -- the last one, a StopEvent, has the first index that is free
-    if index == streamed or i == #ARGV then
-        redis.call('PUBLISH', channel, ARGV[i])
-        streamed = streamed + 1
+for _, e in ipairs(ends) do
+    local id, _, state, result, failure, channel, completed, input, session
+        = unpack(ARGV, e.at, e.at + 8)
+    local task, known, index, streamed = e.task, e.known, e.index, e.streamed
+
+    for i = e.first, e.last do
+        -- the last one, a StopEvent, has the first index that is free
+        if index == streamed or i == e.last then
+            redis.call('PUBLISH', channel, ARGV[i])
+            streamed = streamed + 1
+        end
+
+        index = index + 1
     end
 
-    index = index + 1
+    if known[6] or known[7] or known[8] or known[9] or known[10] then
+        redis.call('HDEL', task, 'saved', 'error', 'cancel', 'expired',
+                   'resume')
+    end
+
+    local fields = {'state', state, 'streamed', streamed, 'updated', now}
+
+    if result ~= '' then
+        fields[7], fields[8] = 'result', result
+    end
+
+    if failure ~= '' then
+        fields[#fields + 1] = 'error'
+        fields[#fields + 1] = failure
+    end
+
+    redis.call('HSET', task, unpack(fields))
+
+    if state == 'dead' then
+        local more = redis.call('HMGET', task, 'session', 'attempts',
+                                'created')
+
+        redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
+                   'session', more[1] or '', 'input', input, 'error', failure,
+                   'attempts', more[2], 'created', more[3], 'updated', now)
+    end
+
+    -- tasks of a session that run at a time overwrite each other key by key
+
+    if session ~= '' then
+        local key = prefix .. 'session:' .. session
+
+        for i = e.set, e.first - 1, 2 do
+            redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+        end
+
+        redis.call('EXPIRE', key, session_ttl)
+    end
+
+    redis.call('EXPIRE', task, keep)
+
+    if known[11] then
+        redis.call('DEL', prefix .. 'events:' .. id)
+    end
+
+    if completed ~= '' then
+        redis.call('PUBLISH', channel, completed)
+    end
+
 end
 
-redis.call('HSET', task, 'state', state, 'streamed', streamed, 'updated', now)
-redis.call('HDEL', task, 'saved', 'error', 'cancel', 'expired', 'resume')
+-- to those that have not ended, here or before
 
-if result ~= '' then
-    redis.call('HSET', task, 'result', result)
+for _, e in ipairs(ends) do
+    local parent, service, id, event = unpack(ARGV, e.at + 10, e.at + 13)
+
+    if parent ~= '' then
+        reply_to(parent, id, event, channel_of_workers, service)
+    end
 end
 
-if failure ~= '' then
-    redis.call('HSET', task, 'error', failure)
+if #entries > 0 then
+    redis.call('XACK', stream, 'workers', unpack(entries))
+    redis.call('XDEL', stream, unpack(entries))
 end
 
-if state == 'dead' then
-    redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
-               'session', known[7] or '', 'input', input, 'error', failure,
-               'attempts', known[6], 'created', known[8], 'updated', now)
-end
+answers[1] = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 
--- tasks of a session that run at a time overwrite each other key by key
-
-for i = 18, last_set, 2 do
-    redis.call('HSET', session, ARGV[i], ARGV[i + 1])
-end
-
-if session then
-    redis.call('EXPIRE', session, session_ttl)
-end
-
-redis.call('EXPIRE', task, keep)
-redis.call('DEL', events)
-redis.call('XACK', stream, 'workers', known[5])
-redis.call('XDEL', stream, known[5])
-
-if completed ~= '' then
-    redis.call('PUBLISH', channel, completed)
-end
-
-if parent ~= '' then
-    reply_to(parent, ARGV[14], ARGV[15], ARGV[16], ARGV[17])
-end
-
-return {1, outstanding()}
+return answers

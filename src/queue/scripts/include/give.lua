@@ -4,6 +4,7 @@
 local function give(stream, task, events, bell, timers, id, event, known,
                     channel, service)
     redis.call('RPUSH', events, event)
+    redis.call('HSET', task, 'events', 1)
 
     if known[1] == 'running' then
         redis.call('PUBLISH', channel .. known[2],

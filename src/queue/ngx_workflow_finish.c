@@ -1,0 +1,366 @@
+/*
+ * Tasks that end, several in one call of the script.  While a call is under way
+ * those that end are collected for the next one: one at a time when there is
+ * little to do, and many when there is much.
+ */
+
+#include "ngx_workflow_task.h"
+
+#include "wf_buf.h"
+
+
+#define NGX_WORKFLOW_MAX_ENDS       64
+#define NGX_WORKFLOW_MAX_ENDS_SIZE  (1024 * 1024)
+
+/* of what follows for each task, beside keys, values and messages */
+
+#define NGX_WORKFLOW_END_ARGS       16
+
+#define NGX_WORKFLOW_ENDS_AGAIN     100
+
+
+struct ngx_workflow_ends_s {
+    ngx_queue_t                 link;        /* in consumer->ends */
+    ngx_workflow_consumer_t    *consumer;
+    time_t                      ttl;
+    time_t                      session_ttl;
+    wf_buf_t                    text;        /* arguments, as Redis wants them */
+    ngx_uint_t                  nargs;
+    ngx_uint_t                  n;
+    ngx_workflow_finish_pt      handlers[NGX_WORKFLOW_MAX_ENDS];
+    void                       *data[NGX_WORKFLOW_MAX_ENDS];
+    unsigned                    sent:1;
+};
+
+
+static ngx_workflow_ends_t *ngx_workflow_finish_ends(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_end_t *end);
+static void ngx_workflow_finish_add(wf_buf_t *b,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
+    ngx_workflow_end_t *end, ngx_workflow_messages_t *messages);
+static ngx_uint_t ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends);
+static void ngx_workflow_finish_event(ngx_event_t *ev);
+static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
+static void ngx_workflow_finish_replied(ngx_workflow_call_t *call,
+    redisReply *reply);
+static void ngx_workflow_finish_free(ngx_workflow_ends_t *ends);
+static void ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len);
+static void ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s);
+static void ngx_workflow_finish_number(wf_buf_t *b, uint64_t n);
+
+
+ngx_int_t
+ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_workflow_end_t *end,
+    ngx_workflow_messages_t *messages, ngx_workflow_finish_pt handler,
+    void *data)
+{
+    size_t                len;
+    ngx_workflow_ends_t  *ends;
+
+    ends = ngx_workflow_finish_ends(consumer, end);
+    if (ends == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = ends->text.len;
+
+    ngx_workflow_finish_add(&ends->text, consumer, task, end, messages);
+
+    if (ends->text.failed) {
+
+        /* those that are in it already stay */
+
+        ends->text.len = len;
+        ends->text.failed = 0;
+        return NGX_ERROR;
+    }
+
+    ends->nargs += NGX_WORKFLOW_END_ARGS + 2 * end->nset + messages->n;
+    ends->handlers[ends->n] = handler;
+    ends->data[ends->n++] = data;
+
+    /* the rest of what ends in this turn of the event loop may join */
+
+    if (consumer->nsent == 0 || ngx_workflow_finish_is_full(ends)) {
+        ngx_post_event(&consumer->finish, &ngx_posted_events);
+    }
+
+    return NGX_OK;
+}
+
+
+/* What is being collected. */
+
+static ngx_workflow_ends_t *
+ngx_workflow_finish_ends(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_end_t *end)
+{
+    ngx_queue_t          *q;
+    ngx_workflow_ends_t  *ends;
+
+    if (!ngx_queue_empty(&consumer->ends)) {
+        q = ngx_queue_last(&consumer->ends);
+        ends = ngx_queue_data(q, ngx_workflow_ends_t, link);
+
+        if (!ends->sent && !ngx_workflow_finish_is_full(ends)) {
+            return ends;
+        }
+    }
+
+    ends = ngx_calloc(sizeof(ngx_workflow_ends_t), consumer->queue->log);
+    if (ends == NULL) {
+        return NULL;
+    }
+
+    ends->consumer = consumer;
+    ends->ttl = end->ttl;
+    ends->session_ttl = end->session_ttl;
+
+    ngx_queue_insert_tail(&consumer->ends, &ends->link);
+
+    if (consumer->finish.handler == NULL) {
+        consumer->finish.handler = ngx_workflow_finish_event;
+        consumer->finish.data = consumer;
+        consumer->finish.log = consumer->queue->log;
+        consumer->finish.cancelable = 1;
+    }
+
+    return ends;
+}
+
+
+static void
+ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
+    ngx_workflow_task_t *task, ngx_workflow_end_t *end,
+    ngx_workflow_messages_t *messages)
+{
+    ngx_uint_t  i;
+
+    ngx_workflow_finish_str(b, &task->id);
+    ngx_workflow_finish_str(b, &task->claim_text);
+    ngx_workflow_finish_arg(b, end->state, ngx_strlen(end->state));
+    ngx_workflow_finish_str(b, &end->result);
+    ngx_workflow_finish_str(b, &end->error);
+    ngx_workflow_finish_str(b, ngx_workflow_task_channel(consumer, task));
+    ngx_workflow_finish_str(b, &end->completed);
+    ngx_workflow_finish_str(b, &end->input);
+    ngx_workflow_finish_str(b, &end->session);
+    ngx_workflow_finish_number(b, end->nset);
+    ngx_workflow_finish_str(b, &end->sender_keys);
+    ngx_workflow_finish_str(b, &end->sender);
+    ngx_workflow_finish_str(b, &end->sender_id);
+    ngx_workflow_finish_str(b, &end->event);
+    ngx_workflow_finish_number(b, messages->first);
+    ngx_workflow_finish_number(b, messages->n);
+
+    for (i = 0; i < 2 * end->nset; i++) {
+        ngx_workflow_finish_str(b, &end->set[i]);
+    }
+
+    for (i = 0; i < messages->n; i++) {
+        ngx_workflow_finish_str(b, &messages->elts[i]);
+    }
+}
+
+
+static ngx_uint_t
+ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends)
+{
+    return ends->n == NGX_WORKFLOW_MAX_ENDS
+           || ends->text.len >= NGX_WORKFLOW_MAX_ENDS_SIZE;
+}
+
+
+static void
+ngx_workflow_finish_event(ngx_event_t *ev)
+{
+    ngx_queue_t              *q, *next;
+    ngx_workflow_ends_t      *ends;
+    ngx_workflow_consumer_t  *consumer;
+
+    consumer = ev->data;
+
+    for (q = ngx_queue_head(&consumer->ends);
+         q != ngx_queue_sentinel(&consumer->ends);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        ends = ngx_queue_data(q, ngx_workflow_ends_t, link);
+
+        if (ends->sent
+            || (consumer->nsent && !ngx_workflow_finish_is_full(ends)))
+        {
+            continue;
+        }
+
+        if (ngx_workflow_finish_send(ends) != NGX_OK) {
+            ngx_add_timer(ev, NGX_WORKFLOW_ENDS_AGAIN);
+            return;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
+{
+    wf_buf_t                  b = WF_BUF_INIT;
+    ngx_workflow_consumer_t  *consumer;
+
+    consumer = ends->consumer;
+
+    /* EVALSHA, sum, number of keys, keys, and what the tasks have in common */
+
+    wf_buf_addc(&b, '*');
+    wf_buf_addu(&b, 3 + 4 + 5 + ends->nargs);
+    wf_buf_adds(&b, "\r\n");
+
+    ngx_workflow_finish_arg(&b, "EVALSHA", 7);
+    ngx_workflow_finish_arg(&b,
+                       ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_FINISH), 40);
+    ngx_workflow_finish_number(&b, 4);
+
+    ngx_workflow_finish_str(&b, &consumer->stream);
+    ngx_workflow_finish_str(&b, &consumer->timers);
+    ngx_workflow_finish_str(&b, &consumer->leases);
+    ngx_workflow_finish_str(&b, &consumer->dead);
+
+    ngx_workflow_finish_str(&b, &consumer->prefix);
+    ngx_workflow_finish_str(&b, &consumer->queue->worker);
+    ngx_workflow_finish_number(&b, ends->ttl);
+    ngx_workflow_finish_number(&b, ends->session_ttl);
+    ngx_workflow_finish_str(&b, &consumer->workers);
+
+    wf_buf_add(&b, ends->text.data, ends->text.len);
+
+    if (b.failed
+        || ngx_workflow_call_text(consumer->queue, b.data, b.len,
+                                  ngx_workflow_finish_replied, ends)
+           == NULL)
+    {
+        wf_buf_free(&b);
+        return NGX_ERROR;
+    }
+
+    wf_buf_free(&ends->text);
+
+    ends->sent = 1;
+    consumer->nsent++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_workflow_finish_replied(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_uint_t                i;
+    redisReply               *outstanding, *answer;
+    ngx_workflow_ends_t      *ends;
+    ngx_workflow_consumer_t  *consumer;
+
+    ends = call->data;
+    consumer = ends->consumer;
+
+    consumer->nsent--;
+
+    if (!ngx_queue_empty(&consumer->ends)) {
+        ngx_post_event(&consumer->finish, &ngx_posted_events);
+    }
+
+    for (i = 0; i < ends->n; i++) {
+        outstanding = NULL;
+        answer = NULL;
+
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements == ends->n + 1)
+        {
+            outstanding = reply->element[0];
+            answer = reply->element[i + 1];
+        }
+
+        ends->handlers[i](ends->data[i], answer, outstanding);
+    }
+
+    ngx_workflow_finish_free(ends);
+}
+
+
+/* Before the connection is closed: what has ended is sent after all. */
+
+void
+ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer)
+{
+    ngx_queue_t          *q;
+    ngx_workflow_ends_t  *ends;
+
+    for (q = ngx_queue_head(&consumer->ends);
+         q != ngx_queue_sentinel(&consumer->ends);
+         q = ngx_queue_next(q))
+    {
+        ends = ngx_queue_data(q, ngx_workflow_ends_t, link);
+
+        if (!ends->sent && ends->n) {
+            (void) ngx_workflow_finish_send(ends);
+        }
+    }
+}
+
+
+void
+ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer)
+{
+    ngx_queue_t  *q;
+
+    if (consumer->finish.timer_set) {
+        ngx_del_timer(&consumer->finish);
+    }
+
+    if (consumer->finish.posted) {
+        ngx_delete_posted_event(&consumer->finish);
+    }
+
+    while (!ngx_queue_empty(&consumer->ends)) {
+        q = ngx_queue_head(&consumer->ends);
+        ngx_workflow_finish_free(ngx_queue_data(q, ngx_workflow_ends_t, link));
+    }
+}
+
+
+static void
+ngx_workflow_finish_free(ngx_workflow_ends_t *ends)
+{
+    ngx_queue_remove(&ends->link);
+    wf_buf_free(&ends->text);
+    ngx_free(ends);
+}
+
+
+static void
+ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len)
+{
+    wf_buf_addc(b, '$');
+    wf_buf_addu(b, len);
+    wf_buf_adds(b, "\r\n");
+    wf_buf_add(b, data, len);
+    wf_buf_adds(b, "\r\n");
+}
+
+
+static void
+ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s)
+{
+    ngx_workflow_finish_arg(b, s->data, s->len);
+}
+
+
+static void
+ngx_workflow_finish_number(wf_buf_t *b, uint64_t n)
+{
+    size_t  len;
+    u_char  text[NGX_INT64_LEN];
+
+    len = ngx_sprintf(text, "%uL", n) - text;
+
+    ngx_workflow_finish_arg(b, text, len);
+}

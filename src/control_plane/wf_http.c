@@ -278,7 +278,9 @@ wf_http_handle(wf_http_t *http)
         && wf_http_set(WRITEFUNCTION, wf_http_write)
         && wf_http_set(SSL_VERIFYPEER, conf->verify ? 1L : 0L)
         && wf_http_set(SSL_VERIFYHOST, conf->verify ? 2L : 0L)
-        && (conf->ca_file == NULL || wf_http_set(CAINFO, conf->ca_file))
+        && (conf->ca_file == NULL
+            || (wf_http_set(CAINFO, conf->ca_file)
+                && wf_http_set(CAPATH, (char *) NULL)))
         && (conf->cert.data == NULL || wf_http_blobs(conf, curl) == 0))
     {
         return curl;

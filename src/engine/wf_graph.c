@@ -296,6 +296,18 @@ wf_graph_match(const wf_graph_t *g, wf_slice_t qualified)
 }
 
 
+const char *
+wf_graph_match_public(const wf_graph_t *g, wf_slice_t qualified)
+{
+    const char  *type;
+
+    type = wf_graph_match(g, qualified);
+
+    return type != NULL && strcmp(type, WF_TASK_RESULT_EVENT) != 0 ? type
+                                                                   : NULL;
+}
+
+
 int
 wf_graph_takes_results(const wf_graph_t *g)
 {
@@ -312,7 +324,9 @@ wf_graph_accepted(const wf_graph_t *g, wf_buf_t *b)
     separator = "";
 
     for (i = 0; i < g->ntypes; i++) {
-        if (strcmp(g->types[i].name, WF_START_EVENT) != 0) {
+        if (strcmp(g->types[i].name, WF_START_EVENT) != 0
+            && strcmp(g->types[i].name, WF_TASK_RESULT_EVENT) != 0)
+        {
             wf_buf_adds(b, separator);
             wf_buf_adds(b, g->types[i].name);
             separator = ", ";

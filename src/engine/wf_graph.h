@@ -38,10 +38,15 @@ const char *wf_graph_description(const wf_graph_t *g);
  */
 const char *wf_graph_match(const wf_graph_t *g, wf_slice_t qualified);
 
+/* The same for an event that anybody may send: what became of tasks that were
+ * sent to other services is not for them to say. */
+const char *wf_graph_match_public(const wf_graph_t *g, wf_slice_t qualified);
+
 /* Whether a step accepts results of tasks that were sent to other services. */
 int wf_graph_takes_results(const wf_graph_t *g);
 
-/* Append the types that steps accept, StartEvent left out, joined by ", ". */
+/* Append the types that wf_graph_match_public() knows, StartEvent left out,
+ * joined by ", ". */
 void wf_graph_accepted(const wf_graph_t *g, wf_buf_t *b);
 
 

@@ -279,7 +279,7 @@ ngx_http_workflow_process(ngx_http_request_t *r)
     rc = wf_message_parse(&m, body, type, name, &detail, &reason);
 
     if (rc == 0 && m.action == WF_ACTION_SEND_EVENT
-        && wf_graph_match(ctx->service->graph, m.event) == NULL)
+        && wf_graph_match_public(ctx->service->graph, m.event) == NULL)
     {
         ngx_workflow_service_unknown_event(ctx->service, &m, &detail, &reason);
         rc = -1;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "wf_json.h"
+#include "wf_lax.h"
 #include "wf_result.h"
 
 
@@ -13,6 +14,9 @@ static void wf_result_begin(wf_buf_t *b, wf_slice_t service,
     wf_slice_t task_id);
 static void wf_result_member(wf_buf_t *b, const char *name, wf_slice_t value);
 static void wf_result_error(wf_buf_t *b, const char *type, wf_slice_t message);
+static int wf_result_check(wf_slice_t *value);
+static void wf_result_end(wf_buf_t *b, size_t start, wf_slice_t service,
+    wf_slice_t task_id);
 static int wf_result_sent(wf_slice_t id);
 static wf_slice_t wf_result_of(const char *text);
 
@@ -28,7 +32,10 @@ void
 wf_result_fields(wf_buf_t *b, wf_slice_t service, wf_slice_t task_id,
     wf_slice_t data)
 {
+    size_t      start;
     wf_slice_t  v[3];
+
+    start = b->len;
 
     wf_json_members(data, wf_result_keys, 3, v);
 
@@ -36,7 +43,7 @@ wf_result_fields(wf_buf_t *b, wf_slice_t service, wf_slice_t task_id,
     wf_result_member(b, "status", v[0]);
     wf_result_member(b, "result", v[1]);
     wf_result_member(b, "error", v[2]);
-    wf_buf_addc(b, '}');
+    wf_result_end(b, start, service, task_id);
 }
 
 
@@ -44,11 +51,16 @@ void
 wf_result_ended(wf_buf_t *b, wf_slice_t service, wf_slice_t task_id,
     wf_slice_t state, wf_slice_t result, wf_slice_t error)
 {
+    size_t  start;
+
     if (wf_slice_eq(state, "completed")) {
+        start = b->len;
+
         wf_result_begin(b, service, task_id);
         wf_result_member(b, "status", wf_slice("\"completed\""));
         wf_result_member(b, "result", result);
-        wf_buf_adds(b, ", \"error\": null}");
+        wf_buf_adds(b, ", \"error\": null");
+        wf_result_end(b, start, service, task_id);
         return;
     }
 
@@ -119,9 +131,9 @@ wf_result_error(wf_buf_t *b, const char *type, wf_slice_t message)
 int
 wf_result_heard(wf_slice_t message, wf_buf_t *task_id, wf_buf_t *fields)
 {
-    size_t           start;
-    wf_slice_t       body, v, task, id, data, result;
-    wf_json_error_t  err;
+    int         rc;
+    size_t      start;
+    wf_slice_t  v, task, id, data, result;
 
     /* most of what is heard are streamed events: look before it is parsed */
 
@@ -131,22 +143,19 @@ wf_result_heard(wf_slice_t message, wf_buf_t *task_id, wf_buf_t *fields)
         return 0;
     }
 
-    switch (wf_json_check(message, &body, &err)) {
-    case 0:
+    switch (wf_lax_get(message, "action", &v)) {
+    case 1:
         break;
-    case -1:
-        return -1;
+    case 0:
+        return 0;
     default:
-        return -2;
+        return -1;
     }
 
-    if (wf_json_type(body) != WF_JSON_OBJECT
-        || !wf_json_get(body, "action", &v)
-        || wf_json_type(v) != WF_JSON_STRING
-        || !wf_json_string_eq(v, "completed_task", 14)
-        || !wf_json_get(body, "data", &task)
-        || wf_json_type(task) != WF_JSON_OBJECT
-        || !wf_json_get(task, "task_id", &v)
+    if (!wf_slice_eq(v, "\"completed_task\"")
+        || wf_lax_get(message, "data", &task) != 1
+        || wf_lax_get(task, "task_id", &v) != 1
+        || (rc = wf_result_check(&v)) == -1
         || wf_json_type(v) != WF_JSON_STRING)
     {
         return 0;
@@ -155,7 +164,7 @@ wf_result_heard(wf_slice_t message, wf_buf_t *task_id, wf_buf_t *fields)
     start = task_id->len;
     wf_json_string(task_id, v);
 
-    if (task_id->failed) {
+    if (rc == -2 || task_id->failed) {
         return -2;
     }
 
@@ -166,25 +175,75 @@ wf_result_heard(wf_slice_t message, wf_buf_t *task_id, wf_buf_t *fields)
         return 0;
     }
 
-    if (wf_json_get(task, "data", &data)
-        && wf_json_type(data) == WF_JSON_OBJECT
-        && wf_json_get(data, "status", &v)
+    if (wf_lax_get(task, "data", &data) == 1
+        && wf_lax_get(data, "status", &v) == 1
+        && wf_result_check(&data) == 0
+        && wf_result_check(&v) == 0
         && wf_json_type(v) == WF_JSON_STRING)
     {
         wf_result_fields(fields, (wf_slice_t) { NULL, 0 }, id, data);
 
     } else {
-        if (!wf_json_get(task, "result", &result)) {
+        if (wf_lax_get(task, "result", &result) != 1) {
             result = wf_slice("null");
         }
 
-        wf_result_begin(fields, (wf_slice_t) { NULL, 0 }, id);
-        wf_result_member(fields, "status", wf_slice("\"completed\""));
-        wf_result_member(fields, "result", result);
-        wf_buf_adds(fields, ", \"error\": null}");
+        wf_result_ended(fields, (wf_slice_t) { NULL, 0 }, id,
+                        wf_slice("completed"), result, wf_slice(""));
     }
 
     return fields->failed ? -2 : 1;
+}
+
+
+/* 0; -1: refused; -2: no memory. */
+
+static int
+wf_result_check(wf_slice_t *value)
+{
+    wf_json_error_t  error;
+
+    return wf_json_check(*value, value, &error);
+}
+
+
+/* What cannot be in an event, because it is nested too deep in it or was never
+ * what JSON is here, is a failure. */
+
+static void
+wf_result_end(wf_buf_t *b, size_t start, wf_slice_t service,
+    wf_slice_t task_id)
+{
+    int         rc;
+    wf_buf_t    copy = WF_BUF_INIT;
+    wf_slice_t  text;
+
+    wf_buf_addc(b, '}');
+
+    if (b->failed) {
+        return;
+    }
+
+    /* without a service its brace is not there yet */
+
+    wf_buf_adds(&copy, service.data != NULL ? "" : "{");
+    wf_buf_add(&copy, b->data + start, b->len - start);
+
+    text.data = copy.data;
+    text.len = copy.len;
+
+    rc = copy.failed ? -2 : wf_result_check(&text);
+
+    wf_buf_free(&copy);
+
+    if (rc == -2) {
+        b->failed = 1;
+
+    } else if (rc == -1) {
+        b->len = start;
+        wf_result_failed(b, service, task_id, "ResultError",
+                         "The task's result cannot be read.");
+    }
 }
 
 

@@ -13,7 +13,8 @@
 /*
  * Write the fields, an object; data is that of TaskResult.data, as this module
  * writes it: "status", and "result" or "error".  service with data NULL: the
- * object begins behind "service", for somebody else to put in front.
+ * object begins behind "service", for somebody else to put in front.  A result
+ * that cannot be in an event becomes a failure, "ResultError".
  */
 void wf_result_fields(wf_buf_t *b, wf_slice_t service, wf_slice_t task_id,
     wf_slice_t data);

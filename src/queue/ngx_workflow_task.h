@@ -183,7 +183,7 @@ ngx_int_t ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
 
 /*
  * ngx_workflow_sent.c: publish a task for a service that is none of ours, once.
- * The answer is how many have heard it, or a string if it was published before:
+ * The answer is how many listen, or a string if it was published before:
  * "!" and an event, its result, or another one.
  */
 ngx_workflow_call_t *ngx_workflow_task_send(

@@ -231,6 +231,32 @@ ngx_workflow_outbox_drain(ngx_workflow_run_t *run)
 }
 
 
+ngx_int_t
+ngx_workflow_outbox_before_end(ngx_workflow_run_t *run)
+{
+    ngx_int_t         rc;
+    wf_run_output_t  *last, **out;
+
+    for (out = &run->output; *out && (*out)->next; out = &(*out)->next) {
+        /* void */
+    }
+
+    last = *out;
+    *out = NULL;
+    run->last_output = out;
+
+    rc = NGX_OK;
+
+    while (run->output && rc == NGX_OK) {
+        rc = ngx_workflow_run_emit(run);
+    }
+
+    ngx_workflow_run_add_output(run, last);
+
+    return rc;
+}
+
+
 /* How many events one call takes, and the last of them. */
 
 static ngx_uint_t

@@ -164,11 +164,12 @@ ngx_workflow_outcome_result(ngx_workflow_run_t *run, wf_run_state_t state,
         end->completed.len = completed->len;
     }
 
-    ngx_workflow_subtask_reply(run, (wf_slice_t) { data.data, data.len }, end,
-                               event);
-
     if (data.failed || plain.failed) {
         completed->failed = 1;
+
+    } else {
+        ngx_workflow_subtask_reply(run, (wf_slice_t) { data.data, data.len },
+                                   end, event);
     }
 
     wf_buf_free(&data);

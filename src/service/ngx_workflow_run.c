@@ -236,6 +236,8 @@ ngx_workflow_run_lose(ngx_workflow_run_t *run, const char *why)
     ngx_workflow_run_unlink(run);
 
     wf_run_cancel(run->engine);
+
+    ngx_workflow_session_abandon(run);
 }
 
 

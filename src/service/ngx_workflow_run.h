@@ -30,7 +30,8 @@ typedef enum {
 } ngx_workflow_session_e;
 
 
-typedef struct ngx_workflow_run_s  ngx_workflow_run_t;
+typedef struct ngx_workflow_run_s          ngx_workflow_run_t;
+typedef struct ngx_workflow_session_job_s  ngx_workflow_session_job_t;
 
 struct ngx_workflow_run_s {
     ngx_str_node_t             node;         /* in service->runs */
@@ -56,10 +57,14 @@ struct ngx_workflow_run_s {
     ngx_uint_t                 nsubtasks;
 
     ngx_workflow_session_e     session;
+    ngx_workflow_session_job_t  *saving_session;
+    ngx_msec_t                 lock_at;      /* when to lock it, or renew that */
+    ngx_msec_t                 locked_at;    /* when that was last asked for */
+    ngx_msec_t                 patience;     /* until when it is */
     ngx_msec_t                 pause;        /* look again then, if not 0 */
-    ngx_msec_t                 patience;     /* until when a lock is asked for */
     wf_buf_t                   session_error;
 
+    unsigned                   locking:1;    /* the session's lock is asked for */
     unsigned                   unread:1;     /* the session's state, */
     unsigned                   unsaved:1;    /* for session_error */
     unsigned                   timed_out:1;
@@ -151,9 +156,10 @@ ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
     wf_run_state_t state);
 
 /* Compose what waits to be published, as much as one call takes (last: the last
- * of it ends the task); publish all but that before; take what was sent off the
+ * of it ends the task); publish all but that before, or all but the last event; take what was sent off the
  * list; look at what the script says of the fence. */
 ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
+ngx_int_t ngx_workflow_outbox_before_end(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     ngx_workflow_messages_t *messages, wf_buf_t *text, ngx_uint_t last);
 void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
@@ -161,12 +167,13 @@ void ngx_workflow_outbox_sent(ngx_workflow_run_t *run,
 void ngx_workflow_outbox_fenced(ngx_workflow_run_t *run,
     redisReply *reply);
 
-/* ngx_workflow_session.c: see there */
+/* ngx_workflow_session.c, ngx_workflow_session_save.c: see there */
 ngx_uint_t ngx_workflow_session_remote(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_session_load(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_session_take(ngx_workflow_run_t *run,
     redisReply *fields);
 ngx_int_t ngx_workflow_session_save(ngx_workflow_run_t *run);
+void ngx_workflow_session_abandon(ngx_workflow_run_t *run);
 size_t ngx_workflow_session_changed(ngx_workflow_run_t *run);
 
 /*

@@ -74,7 +74,7 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 
     /* the type by which the workflow knows it, a line feed, the fields */
 
-    type = wf_graph_match(service->graph, m->event);
+    type = wf_graph_match_public(service->graph, m->event);
     if (type == NULL) {
         return NULL;
     }
@@ -164,7 +164,7 @@ ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer, u_char *data,
     }
 
     if (rc == 0 && m.action == WF_ACTION_SEND_EVENT
-        && wf_graph_match(service->graph, m.event) == NULL)
+        && wf_graph_match_public(service->graph, m.event) == NULL)
     {
         ngx_workflow_service_unknown_event(service, &m, &detail, &reason);
         rc = -1;

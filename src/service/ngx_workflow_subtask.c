@@ -9,6 +9,7 @@
 
 #include "ngx_workflow_run.h"
 
+#include "wf_json.h"
 #include "wf_publish.h"
 #include "wf_result.h"
 
@@ -390,12 +391,30 @@ ngx_workflow_subtask_failed(ngx_workflow_subtask_t *sub, const char *type,
 static void
 ngx_workflow_subtask_give(ngx_workflow_subtask_t *sub, wf_buf_t *fields)
 {
-    wf_slice_t  object;
+    int              rc;
+    wf_slice_t       object;
+    wf_json_error_t  error;
 
     object.data = fields->data;
     object.len = fields->len;
 
-    if (!fields->failed && ngx_workflow_run_object(object)
+    rc = fields->failed ? -2 : wf_json_check(object, &object, &error);
+
+    if (rc == -1) {
+
+        /* somebody else has written to Redis */
+
+        wf_buf_free(fields);
+        wf_result_failed(fields, sub->task->service, sub->task->id,
+                         "ResultError", "The task's result cannot be read.");
+
+        object.data = fields->data;
+        object.len = fields->len;
+
+        rc = fields->failed ? -2 : 0;
+    }
+
+    if (rc == 0
         && wf_run_event(sub->run->engine, WF_TASK_RESULT_EVENT, object) == 0)
     {
         ngx_workflow_subtask_done(sub);

@@ -1,7 +1,6 @@
 /*
- * counter: counts in the context.  It would give a session's first task 1, the
- * next one 2, and so on, but a context begins empty with each task as yet: all
- * get 1.
+ * counter: counts in its context, which its session keeps: the tasks of one
+ * session give 1, 2, 3, ...; a task without a session gives 1.
  */
 
 #include <workflow_jansson.h>

@@ -19,6 +19,10 @@ if not from then
     return 0
 end
 
+-- a first write that Redis allows when it is out of memory allows those
+-- behind it
+redis.call('PERSIST', sent)
+
 local event = 'TaskResultEvent\n{"service": "' .. from .. '", ' .. fields
 
 redis.call('SET', sent, '!' .. event, 'EX', keep)

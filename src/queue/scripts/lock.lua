@@ -20,4 +20,8 @@ if mine then
     return 1
 end
 
+-- a first write that Redis allows when it is out of memory allows those
+-- behind it
+redis.call('DEL', lock .. ':')
+
 return redis.call('SET', lock, token, 'NX', 'PX', keep) and 1 or 0

@@ -3,7 +3,7 @@
 -- KEYS  sent
 -- ARGV  task_id of the task that sends it, seconds for its result to come,
 --       service, topic, message
--- returns the number of those who have heard it; or, if it was published before,
+-- returns the number of those who listen; or, if it was published before,
 --         "?..." as long as there is no result, then "!" and the event
 
 local sent = KEYS[1]
@@ -15,12 +15,13 @@ if known then
     return known
 end
 
-redis.call('SET', sent, '?' .. service .. ' ' .. id, 'EX', wait)
+-- what PUBLISH counts are also those that listen to any channel
 
-local n = redis.call('PUBLISH', topic, message)
+local n = redis.call('PUBSUB', 'NUMSUB', topic)[2]
 
-if n == 0 then
-    redis.call('DEL', sent)
+if n > 0 then
+    redis.call('SET', sent, '?' .. service .. ' ' .. id, 'EX', wait)
+    redis.call('PUBLISH', topic, message)
 end
 
 return n

@@ -1,8 +1,8 @@
 /*
  * The way to a value within JSON that others wrote and that is not ours to
  * judge, such as the results of other services: structure alone is followed,
- * and what lies beside the way may be what wf_json_check() refuses.  Values that
- * are found are to be checked by it.
+ * and what lies beside the way may be what wf_json_check() refuses.  Values
+ * that are found are to be checked by it.
  */
 
 #ifndef WF_LAX_H_INCLUDED_

@@ -108,7 +108,7 @@ ngx_workflow_run_checkpoint(ngx_workflow_run_t *run, ngx_uint_t leave)
     ngx_workflow_call_t      *call;
     ngx_workflow_messages_t   messages;
 
-    if (ngx_workflow_run_is_loading(run)) {
+    if (ngx_workflow_run_is_loading(run) || run->waiting) {
 
         /* there is nothing to save yet */
 

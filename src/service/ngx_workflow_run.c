@@ -16,6 +16,7 @@ static void ngx_workflow_run_returned(ngx_event_t *ev);
 static ngx_int_t ngx_workflow_run_go_on(ngx_workflow_run_t *run,
     wf_run_state_t state);
 static void ngx_workflow_run_drop_output(ngx_workflow_run_t *run);
+static void ngx_workflow_run_discard(ngx_workflow_run_t *run);
 static void ngx_workflow_run_unlink(ngx_workflow_run_t *run);
 static void ngx_workflow_run_set_timer(ngx_workflow_run_t *run);
 static void ngx_workflow_run_free_slot(ngx_workflow_run_t *run);
@@ -53,6 +54,10 @@ ngx_workflow_run_turn(ngx_workflow_run_t *run)
     run->pause = 0;
 
     state = wf_run_state(run->engine);
+
+    if (run->waiting && !run->lost && state < WF_RUN_COMPLETED) {
+        return;
+    }
 
     /* a run that goes on keeps what it puts out until the last of it is
      * published, and waits when it is too much */
@@ -181,6 +186,7 @@ ngx_workflow_run_destroy(ngx_workflow_run_t *run)
         ngx_del_timer(&run->timer);
     }
 
+    ngx_workflow_prefetch_remove(run);
     ngx_workflow_run_drop_output(run);
     ngx_workflow_subtask_drop(run);
     ngx_workflow_run_unlink(run);
@@ -226,13 +232,21 @@ ngx_workflow_run_lose(ngx_workflow_run_t *run, const char *why)
         return;
     }
 
-    run->lost = 1;
-
     ngx_log_error(NGX_LOG_WARN, run->service->log, 0,
                   "workflow_service \"%V\": task \"%V\" is not this worker's "
                   "any more, %s; what it still does is discarded",
                   &run->service->name, &run->task.id, why);
 
+    ngx_workflow_run_discard(run);
+}
+
+
+static void
+ngx_workflow_run_discard(ngx_workflow_run_t *run)
+{
+    run->lost = 1;
+
+    ngx_workflow_prefetch_remove(run);
     ngx_workflow_run_unlink(run);
 
     wf_run_cancel(run->engine);
@@ -265,6 +279,16 @@ ngx_workflow_run_hand_back(ngx_workflow_run_t *run)
     /* what could not be saved is tried again by the drain timer */
 
     ngx_workflow_run_turn(run);
+}
+
+
+void
+ngx_workflow_run_give_back(ngx_workflow_run_t *run)
+{
+    if (ngx_workflow_run_checkpoint(run, 1) == NGX_OK) {
+        ngx_workflow_run_discard(run);
+        ngx_workflow_run_turn(run);
+    }
 }
 
 

@@ -53,6 +53,8 @@ struct ngx_workflow_run_s {
     ngx_uint_t                 owed;         /* asked for and not lent yet */
     ngx_uint_t                 calls;        /* under way */
 
+    ngx_queue_t                queue;        /* in service->waiting */
+
     ngx_queue_t                subtasks;     /* to be sent, or being sent */
     ngx_uint_t                 nsubtasks;
 
@@ -80,6 +82,7 @@ struct ngx_workflow_run_s {
     unsigned                   lost:1;       /* the task is not ours any more */
     unsigned                   unlinked:1;   /* not in service->runs */
     unsigned                   slot:1;
+    unsigned                   waiting:1;    /* for a slot */
     unsigned                   exhausted:1;  /* was claimed to be ended: its
                                                 workers have died too often */
     unsigned                   unstopped:1;  /* the StopEvent was taken back */
@@ -92,6 +95,9 @@ struct ngx_workflow_run_s {
 ngx_int_t ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_task_t *task, ngx_str_t *saved, redisReply *events,
     ngx_str_t *fate, redisReply *session);
+
+/* It has a slot now. */
+void ngx_workflow_run_begin(ngx_workflow_run_t *run);
 
 /* Its engine's run is not begun as long as its session is being read. */
 #define ngx_workflow_run_is_loading(run)                                      \
@@ -127,6 +133,9 @@ void ngx_workflow_run_cancel(ngx_workflow_run_t *run);
 /* The worker leaves: another one is to go on with the task. */
 void ngx_workflow_run_hand_back(ngx_workflow_run_t *run);
 
+/* The same for one that waits for a slot. */
+void ngx_workflow_run_give_back(ngx_workflow_run_t *run);
+
 /* Append to what is to be sent. */
 void ngx_workflow_run_add_output(ngx_workflow_run_t *run,
     wf_run_output_t *output);
@@ -146,6 +155,16 @@ ngx_int_t ngx_workflow_wake_open(ngx_log_t *log);
 void ngx_workflow_wake_close(void);
 void ngx_workflow_wake(void *run);
 void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
+
+/* ngx_workflow_prefetch.c */
+void ngx_workflow_prefetch_init(ngx_workflow_service_t *service);
+void ngx_workflow_prefetch_ended(ngx_workflow_service_t *service);
+ngx_uint_t ngx_workflow_prefetch_count(ngx_workflow_service_t *service);
+void ngx_workflow_prefetch_add(ngx_workflow_run_t *run);
+void ngx_workflow_prefetch_remove(ngx_workflow_run_t *run);
+void ngx_workflow_prefetch_begin(ngx_workflow_service_t *service);
+void ngx_workflow_prefetch_give_back(ngx_workflow_service_t *service,
+    ngx_msec_t wait);
 
 /* ngx_workflow_outbox.c, ngx_workflow_outcome.c */
 ngx_int_t ngx_workflow_run_emit(ngx_workflow_run_t *run);

@@ -5,7 +5,7 @@
 #include "wf_json.h"
 
 
-static ngx_int_t ngx_workflow_run_begin(ngx_workflow_run_t *run,
+static ngx_int_t ngx_workflow_run_prepare(ngx_workflow_run_t *run,
     ngx_str_t *saved, ngx_str_t *fate, redisReply *session);
 static ngx_int_t ngx_workflow_run_end(ngx_workflow_run_t *run,
     ngx_str_t *fate);
@@ -57,7 +57,7 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     run->last_output = &run->output;
     ngx_queue_init(&run->subtasks);
 
-    if (ngx_workflow_run_begin(run, saved, fate, session) != NGX_OK) {
+    if (ngx_workflow_run_prepare(run, saved, fate, session) != NGX_OK) {
         ngx_free(run);
         return NGX_ERROR;
     }
@@ -74,8 +74,6 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     run->node.node.key = ngx_crc32_short(run->task.id.data, run->task.id.len);
     ngx_rbtree_insert(&service->runs, &run->node.node);
 
-    run->slot = 1;
-    ngx_workflow_service_slot(service, 1);
     ngx_workflow_hold();
 
     /* a run that begins is given them when its first step has run */
@@ -91,14 +89,31 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
         run->fetch = 1;
     }
 
-    ngx_workflow_run_turn(run);
+    if (service->slots < service->max_concurrent_tasks) {
+        ngx_workflow_run_begin(run);
+
+    } else {
+        ngx_workflow_prefetch_add(run);
+    }
 
     return NGX_OK;
 }
 
 
+void
+ngx_workflow_run_begin(ngx_workflow_run_t *run)
+{
+    run->started = ngx_current_msec;
+    run->slot = 1;
+
+    ngx_workflow_service_slot(run->service, 1);
+
+    ngx_workflow_run_turn(run);
+}
+
+
 static ngx_int_t
-ngx_workflow_run_begin(ngx_workflow_run_t *run, ngx_str_t *saved,
+ngx_workflow_run_prepare(ngx_workflow_run_t *run, ngx_str_t *saved,
     ngx_str_t *fate, redisReply *session)
 {
     int  rc;

@@ -2,7 +2,10 @@
 #include "ngx_workflow_worker.h"
 
 
-#define NGX_WORKFLOW_MAX_CLAIM  256
+/* tasks in an answer; tasks that a worker may have, ended or not */
+
+#define NGX_WORKFLOW_MAX_CLAIM    256
+#define NGX_WORKFLOW_MAX_CLAIMED  (2 * 1048576)
 
 
 static void ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer);
@@ -79,6 +82,8 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
     service->claim.data = service;
     service->claim.log = service->log;
 
+    ngx_workflow_prefetch_init(service);
+
     return NGX_OK;
 }
 
@@ -103,6 +108,8 @@ ngx_workflow_service_leave(ngx_workflow_service_t *service)
 
     service->leaving = 1;
 
+    ngx_workflow_prefetch_give_back(service, 0);
+
     if (service->poll.timer_set) {
         ngx_del_timer(&service->poll);
     }
@@ -121,6 +128,10 @@ ngx_workflow_service_close(ngx_workflow_service_t *service)
     }
 
     ngx_workflow_lease_stop(service);
+
+    if (service->waiting_timer.timer_set) {
+        ngx_del_timer(&service->waiting_timer);
+    }
 
     if (service->learn_timer.timer_set) {
         ngx_del_timer(&service->learn_timer);
@@ -166,11 +177,15 @@ ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
     ngx_workflow_bell_hungry(&service->consumer,
                              service->slots < service->max_concurrent_tasks);
 
-    if (n < 0 && service->more) {
+    if (n < 0) {
+        ngx_workflow_prefetch_ended(service);
 
-        /* what this turn of the event loop gives back is claimed at once */
+        if (service->more || service->nwaiting) {
 
-        ngx_post_event(&service->claim, &ngx_posted_events);
+            /* what this turn of the event loop gives back is used at once */
+
+            ngx_post_event(&service->claim, &ngx_posted_events);
+        }
     }
 }
 
@@ -270,7 +285,7 @@ ngx_workflow_service_poll(ngx_event_t *ev)
 }
 
 
-/* Claim as many tasks as there are free slots. */
+/* Claim as many tasks as there are free slots, and some ahead. */
 
 static void
 ngx_workflow_service_claim(ngx_event_t *ev)
@@ -281,18 +296,24 @@ ngx_workflow_service_claim(ngx_event_t *ev)
     service = ev->data;
 
     if (!service->running || service->leaving || service->claiming
-        || service->slots >= service->max_concurrent_tasks
         || ngx_exiting || ngx_quit || ngx_terminate)
     {
         return;
     }
 
+    ngx_workflow_prefetch_begin(service);
+
+    n = ngx_workflow_prefetch_count(service);
+    n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
+
     /* what this worker has claimed before is asked for whole */
 
-    n = service->max_concurrent_tasks;
+    if (service->recover) {
+        n = NGX_WORKFLOW_MAX_CLAIMED;
+    }
 
-    if (!service->recover) {
-        n = ngx_min(n - service->slots, NGX_WORKFLOW_MAX_CLAIM);
+    if (n == 0) {
+        return;
     }
 
     if (ngx_workflow_task_claim(&service->consumer, n, service->recover,

@@ -78,6 +78,12 @@ typedef struct {
     ngx_rbtree_t               runs;             /* by task id */
     ngx_rbtree_node_t          sentinel;
     ngx_uint_t                 slots;            /* taken ones */
+    ngx_queue_t                waiting;          /* claimed runs, for a slot */
+    ngx_uint_t                 nwaiting;
+    ngx_event_t                waiting_timer;
+    ngx_uint_t                 ended;            /* runs, since */
+    ngx_msec_t                 ended_since;
+    ngx_uint_t                 recent;           /* in a period before that */
     ngx_uint_t                 threads;          /* lent to runs */
     ngx_event_t                poll;
     ngx_event_t                claim;

@@ -3,8 +3,8 @@
 --
 -- KEYS  stream, bell, timers, leases
 -- ARGV  prefix of the service's keys, worker, number of tasks,
---       1: repeat first what this worker has claimed and not ended, because an
---       answer may have been lost,
+--       1: repeat what this worker has claimed and not ended, because an answer
+--       may have been lost, and nothing else,
 --       milliseconds of a lease, number of attempts,
 --       1: sessions are kept here
 -- returns {outstanding tasks, 1 if there may be more, claim...}; a claim is
@@ -164,7 +164,7 @@ if again then
         end
     end
 
-    count = count - #claims
+    count = 0
 end
 
 -- tasks whose time has come go back into the queue

@@ -200,24 +200,32 @@ wf_subtask_send(wf_call_t *call, const char *digest, wf_subtask_t *task,
 }
 
 
-/* What a call that is made again has sent before. */
+/* What a call that is made again has sent before; of equal ones the first, so
+ * that each has the id that it had. */
 
 static wf_subtask_t *
 wf_subtask_again(wf_call_t *call, const char *digest)
 {
-    wf_subtask_t  *task;
+    wf_subtask_t  *task, *first;
 
     if (call->again == 0) {
         return NULL;
     }
 
+    first = NULL;
+
     for (task = call->job->sent; task != NULL; task = task->of_job) {
-        if (task->again && memcmp(task->digest, digest, WF_DIGEST_LEN) == 0) {
-            task->again = 0;
-            call->again--;
-            return task;
+        if (task->again && (first == NULL || task->number < first->number)
+            && memcmp(task->digest, digest, WF_DIGEST_LEN) == 0)
+        {
+            first = task;
         }
     }
 
-    return NULL;
+    if (first != NULL) {
+        first->again = 0;
+        call->again--;
+    }
+
+    return first;
 }

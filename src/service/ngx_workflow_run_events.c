@@ -46,6 +46,13 @@ ngx_workflow_run_take_events(ngx_workflow_run_t *run, redisReply *reply,
         type = wf_graph_match(run->service->graph, name);
 
         if (type == NULL) {
+
+            /* the result of a task that was sent and is not waited for */
+
+            if (wf_slice_eq(name, WF_TASK_RESULT_EVENT)) {
+                continue;
+            }
+
             ngx_log_error(NGX_LOG_WARN, run->service->log, 0,
                           "workflow_service \"%V\": task \"%V\": no step takes "
                           "an event of type \"%*s\" any more",

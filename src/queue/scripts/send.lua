@@ -21,7 +21,15 @@ local n = redis.call('PUBSUB', 'NUMSUB', topic)[2]
 
 if n > 0 then
     redis.call('SET', sent, '?' .. service .. ' ' .. id, 'EX', wait)
-    redis.call('PUBLISH', topic, message)
+
+    -- a channel that the user may not publish to is an error: nothing was sent
+
+    local reply = redis.pcall('PUBLISH', topic, message)
+
+    if type(reply) == 'table' then
+        redis.call('DEL', sent)
+        return reply
+    end
 end
 
 return n

@@ -1,0 +1,147 @@
+# Tasks that a worker claims ahead of its free slots: what becomes of them when
+# those before them take long, when the worker leaves or dies, when they are
+# cancelled.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(time);
+use Workflow;
+
+my $redis = Workflow::Redis->new;
+my $r = $redis->redis;
+my ($n, @nginx) = (0);
+
+sub nginx {
+    my ($service) = @_;
+    my $nginx = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/sleeper.so;
+workflow_queue tasks { url @{[ $redis->url ]}; topic_namespace llama_deploy; }
+workflow_service sleeper { workflow sleeper; queue tasks; timeout 60s;
+    max_concurrent_tasks 1; $service }
+HTTP
+        locations => 'location / { workflow_pass sleeper; }');
+    push @nginx, $nginx;
+    $redis->subscribed(scalar @nginx, 'llama_deploy.sleeper');
+    return $nginx;
+}
+
+sub submit {
+    my ($ms) = @_;
+    my $id = 'task-' . ++$n;
+    $r->publish('llama_deploy.sleeper', new_task($id, { ms => $ms }));
+    return $id;
+}
+
+sub field {
+    my ($id, $field) = @_;
+    return $r->hget("{llama_deploy.sleeper}:task:$id", $field) // '';
+}
+
+sub in { my ($state, @ids) = @_; return grep { field($_, 'state') eq $state }
+    @ids }
+
+# Fast tasks, a slow one that is in the way, and others behind it: queued by one
+# that does not run them, so that they are all there when they are claimed.
+
+my $door = nginx('running off;');
+
+sub queue {
+    my ($ms) = @_;
+    my @ids = map { submit($_) } (0) x 400, $ms, (0) x 20;
+    wait_for { $r->xlen('{llama_deploy.sleeper}:queue') == @ids } 10,
+        'the queue';
+    return @ids[399 .. 420];
+}
+
+sub ended {
+    my ($nginx, @expected) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is($nginx->stop, 0, 'nginx ends');
+    $nginx->log_ok(@expected);
+    @nginx = grep { $_ != $nginx } @nginx;
+}
+
+# Begun by a worker that then has the slow one and, ahead of it, others.
+
+sub blocked {
+    my ($ms, $service) = @_;
+    my ($fast, $slow, @behind) = queue($ms);
+    my $nginx = nginx($service // '');
+    wait_for { in('completed', $fast) } 20, 'those before the slow one';
+    return ($nginx, $slow, @behind);
+}
+
+
+# Given back: another worker runs them meanwhile, and it takes no attempt.
+
+{
+    my ($nginx, $slow, @behind) = blocked(5000);
+    my $start = time;
+    my $other = nginx('');
+
+    wait_for { 20 == in('completed', @behind) } 10, 'those behind it to end';
+    is(field($slow, 'state'), 'running', 'they do not wait for the slow one');
+    cmp_ok(time - $start, '<', 4, 'but are given back soon');
+    cmp_ok(scalar(grep { field($_, 'claim') > 1 } @behind), '>', 0,
+        'some were claimed ahead');
+    is_deeply([grep { field($_, 'attempts') != 1 } @behind], [],
+        'which takes no attempt');
+    is($nginx->log =~ /is not this worker's/, '', 'and is nothing to tell');
+    wait_for { in('completed', $slow) } 10, 'the slow one';
+    ended($_) for $nginx, $other;
+}
+
+
+# A worker that leaves gives them back at once.
+
+{
+    my ($nginx, $slow, @behind) = blocked(600);
+    ended($nginx);
+    is(field($slow, 'state'), 'completed', 'quit: what runs ends');
+    my @left = grep { !in('completed', $_) } @behind;
+    cmp_ok(scalar @left, '>', 0, 'quit: what does not is left');
+    my $other = nginx('');
+    wait_for { 20 == in('completed', @behind) } 10, 'them to end';
+    is_deeply([grep { field($_, 'attempts') != 1 } @behind], [],
+        'quit: and takes no attempt');
+    ended($other);
+}
+
+
+# One that dies: others take them over.
+
+{
+    my ($nginx, $slow, @behind) = blocked(5000, 'lease 30s;');
+    my ($pid) = $nginx->workers;
+    kill 'KILL', $pid;
+    my $other = nginx('');
+    wait_for { 20 == in('completed', @behind) } 15, 'them to end';
+    pass('killed: they are taken over');
+    HTTP::Tiny->new->delete($nginx->url("/tasks/$slow"));
+    wait_for { in('cancelled', $slow) } 15, 'the slow one to end';
+    ended($nginx, qr/exited on signal 9/);
+    ended($other);
+}
+
+
+# Cancelled while it waits for a slot.
+
+{
+    my ($nginx, $slow, @behind) = blocked(1500);
+    my $last = $behind[-1];
+    is(HTTP::Tiny->new->delete($nginx->url("/tasks/$last"))->{status}, 202,
+        'it is cancelled');
+    wait_for { in('cancelled', $last) } 10, 'it to end';
+    wait_for { in('completed', $slow) } 10, 'the slow one';
+    wait_for { 19 == in('completed', @behind) } 10, 'the others';
+    is(field($last, 'state'), 'cancelled', 'and is not run');
+    ended($nginx);
+}
+
+is($r->xlen('{llama_deploy.sleeper}:queue'), 0, 'nothing is left');
+is($r->zcard('{llama_deploy.sleeper}:leases'), 0, 'no lease either');
+ended($door);
+
+done_testing;

@@ -704,7 +704,9 @@ test_limits(void)
     while (wf_run_state(o.run) == WF_RUN_BUSY) {
         owner_step(&o);
 
-        if (wf_run_unsent_tasks(o.run) == 2) {
+        /* there are two again when the third is sent */
+
+        if (told == 0 && wf_run_unsent_tasks(o.run) == 2) {
             told++;
             task = wf_run_take_task(o.run);
             ok(task != NULL, "taken");

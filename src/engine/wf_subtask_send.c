@@ -92,16 +92,18 @@ wf_subtask_check(wf_call_t *call, const char *service, const char *json,
     wf_status_t  status;
 
     if (service == NULL || !wf_subtask_service(service)) {
-        return wf_call_error(call, WF_FINAL, "wf_send_task: a service's name"
+        (void) wf_call_error(call, WF_FINAL, "wf_send_task: a service's name"
                              " has 1 to 128 letters, digits, \"_\", \"-\" and"
                              " \".\"", NULL);
+        return WF_FINAL;
     }
 
     status = wf_host_check(call, "wf_send_task", service, json, len, input);
 
     if (status == WF_OK && wf_json_type(*input) != WF_JSON_OBJECT) {
-        return wf_call_error(call, WF_ERROR, "wf_send_task: the input for ",
+        (void) wf_call_error(call, WF_ERROR, "wf_send_task: the input for ",
                              service, " is not a JSON object", NULL);
+        return WF_ERROR;
     }
 
     return status;

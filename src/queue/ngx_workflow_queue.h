@@ -242,7 +242,6 @@ void ngx_workflow_call_forget(ngx_workflow_call_t *call);
  */
 void ngx_workflow_hold(void);
 void ngx_workflow_release(void);
-ngx_uint_t ngx_workflow_held(void);
 
 /* ngx_workflow_finish.c: at the end of a worker, before and after the connection
  * is closed */

@@ -360,6 +360,112 @@ for my $signal (qw(QUIT TERM)) {
     }
 }
 
+# QUIT while the namespace is asked for: the worker waits for the answer.
+
+{
+    my $cp = control_plane(namespace => 'other');
+    $cp->answer($register, hold => 1);
+    my $nginx = nginx($cp, queue => '');
+    $cp->asked($register);
+    $nginx->signal('QUIT');
+    logs($nginx, qr/gracefully shutting down/, 'QUIT, learning: it is told');
+    $cp->heal;
+    $cp->release;
+    ended($nginx);
+    is_deeply($cp->services, {}, 'QUIT, learning: nothing is listed');
+}
+
+# TERM while requests are under way, and others wait for a thread.
+
+for my $case (['slow', delay => 1], ['hangs', hold => 1]) {
+    my ($name, @how) = @$case;
+    my $cp = control_plane();
+    $cp->answer(qr{^GET /sessions/}, @how);
+    my $nginx = nginx($cp, nginx => { main => 'thread_pool one threads=1;' },
+        service => 'thread_pool one; control_plane_timeout 1m;');
+    registered($cp);
+    $cp->session("session-$_", {}) for 1 .. 8;
+    http_post($nginx->url('/process_message'), new_task("term-$name-$_",
+        { arg1 => 'x' }, session_id => "session-$_")) for 1 .. 8;
+    $cp->asked(qr{^GET /sessions/});
+    my $start = time;
+    is($nginx->stop('TERM'), 0, "TERM, sessions, $name: nginx ends");
+    cmp_ok(time - $start, '<', 3, "TERM, sessions, $name: soon");
+    is(scalar($cp->requests($deregister)), 1,
+        "TERM, sessions, $name: deregistered");
+    $nginx->log_ok;
+    is(scalar(() = $nginx->log =~ /attempt/g), 0,
+        "TERM, sessions, $name: no attempt has failed");
+    $redis->redis->flushall;
+}
+
+# A name server that does not answer: a request takes no longer than it may.
+
+SKIP: {
+    skip 'sanitizers have a library before ours', 1
+        if ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
+
+    my $slow = File::Temp->newdir('workflow-resolver-XXXXXX', TMPDIR => 1);
+    chmod 0755, $slow;
+    open my $source, '>', "$slow/slow.c" or die "$slow/slow.c: $!";
+    print $source <<'SOURCE';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int
+getaddrinfo(const char *node, const char *service,
+    const struct addrinfo *hints, struct addrinfo **res)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *,
+                struct addrinfo **);
+
+    if (node && strcmp(node, "slow.test") == 0) {
+        sleep(30);
+        return EAI_AGAIN;
+    }
+
+    *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, res);
+}
+SOURCE
+    close $source;
+    system($ENV{CC} // 'cc', qw(-shared -fPIC -o), "$slow/slow.so",
+        "$slow/slow.c", '-ldl') == 0 or die 'slow.c does not compile';
+
+    my $start = time;
+    my $nginx = nginx('http://slow.test:8000', service =>
+        'control_plane_timeout 500ms;', nginx => { env => {
+            LD_PRELOAD => "$slow/slow.so" } });
+    logs($nginx, qr/\[error\] .*"echo".*time.*trying again/i,
+        'a slow name server: control_plane_timeout');
+    cmp_ok(time - $start, '<', 8, 'a slow name server: is in force');
+    $start = time;
+    ended($nginx);
+    cmp_ok(time - $start, '<', 8, 'a slow name server: and at the end');
+}
+
+# There is no thread for who has the turn to ask: another one asks.
+
+{
+    my $cp = control_plane(namespace => 'other');
+    my $names = join '', map { "workflow_service echo$_ { workflow echo;"
+        . " queue tasks; thread_pool one; control_plane @{[ $cp->url ]};"
+        . " control_plane_timeout 1m; }\n" } 1 .. 4;
+    $cp->answer($register, hold => 1);
+    my $nginx = nginx($cp, queue => '', http => $names, service =>
+        'thread_pool one; control_plane_timeout 1m;', nginx => {
+            main => 'thread_pool one threads=1 max_queue=1;', workers => 1 });
+    logs($nginx, qr/queue overflow/, 'no thread: the log says so');
+    $cp->heal;
+    $cp->release;
+    ok(eval { wait_for { 5 == grep { !/:/ } keys %{ $cp->services } } 10 },
+        'no thread: all ask, one after another');
+    ended($nginx);
+}
+
 # The worker that registered last is killed: others go on.
 
 {

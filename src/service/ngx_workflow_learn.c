@@ -120,14 +120,22 @@ ngx_workflow_learn_post(ngx_workflow_service_t *service)
                                           + 1000);
     }
 
-    if ((l->text.len == 0 && !l->asked)
-        || ngx_workflow_job_post(&l->job) != NGX_OK)
+    if ((l->text.len || l->asked)
+        && ngx_workflow_job_post(&l->job) == NGX_OK)
     {
-        ngx_destroy_pool(pool);
-        return NGX_AGAIN;
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    if (l->asked) {
+
+        /* whoever has a thread for it may have the turn */
+
+        ngx_workflow_zone_next_turn(&service->shared->asked, 0);
+    }
+
+    ngx_destroy_pool(pool);
+
+    return NGX_AGAIN;
 }
 
 

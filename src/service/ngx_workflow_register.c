@@ -347,7 +347,6 @@ ngx_workflow_register_leave(ngx_workflow_service_t *service, ngx_uint_t nobody)
 
         if (ngx_workflow_register_post(service, 1) == NGX_OK) {
             service->registering = 1;
-            ngx_workflow_hold();
             return NGX_AGAIN;
         }
 
@@ -367,8 +366,6 @@ ngx_workflow_withdraw_done(ngx_workflow_job_t *job)
 
     ngx_workflow_withdraw_log(job->service, r);
     ngx_workflow_register_free(r);
-
-    ngx_workflow_release();
 }
 
 
@@ -389,6 +386,7 @@ ngx_workflow_register_exit(ngx_workflow_service_t *service, ngx_uint_t nobody)
 
     conf = service->control;
     conf.timeout = ngx_min(conf.timeout, NGX_WORKFLOW_REGISTER_EXIT);
+    conf.leaving = NULL;
 
     rc = NGX_ERROR;
     http = wf_http_create(&conf);

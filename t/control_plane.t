@@ -327,6 +327,36 @@ sub owner {
     is(scalar($cp->requests($deregister)), 1, 'once');
 }
 
+# A reload with another control plane while a registration is under way: what
+# the old workers do late is undone, and does not touch what the new ones do.
+
+{
+    my $cp = control_plane();
+    my $other = control_plane();
+    my $nginx = nginx($cp, service => 'register_interval 300ms;');
+    my $url = quotemeta $other->url;
+
+    $cp->asked($register);
+    $cp->answer($register, hold => 1);
+    $cp->forget;
+    $cp->asked($register);
+    $nginx->write(http => conf($other, service => 'register_interval 300ms;'));
+    $nginx->signal('HUP');
+    $other->asked($register, 2);
+    $cp->heal;
+    $cp->release;
+    wait_for { $nginx->workers == 2 } 10, 'the old workers to leave';
+    $other->forget;
+    $other->asked($register, 3);
+    is_deeply($cp->services, {}, 'late: is not listed where it was');
+    is(scalar(() = $nginx->log =~ /is registered with .*$url/g), 1,
+        'late: the new one is known');
+    ended($nginx);
+    is(scalar($other->requests($deregister)), 1,
+        'late: and from the new one at the end');
+    is_deeply($other->services, {}, 'late: is known to nobody');
+}
+
 # The end of nginx.
 
 for my $signal (qw(QUIT TERM)) {

@@ -72,7 +72,9 @@ ngx_workflow_learn_timer(ngx_event_t *ev)
 
     service = ev->data;
 
-    if (ngx_exiting || service->leaving) {
+    if (ngx_exiting || service->leaving
+        || ngx_workflow_zone_outdated(service->zone))
+    {
         return;
     }
 
@@ -373,7 +375,11 @@ ngx_workflow_learn_done(ngx_workflow_job_t *job)
 
     service = job->service;
 
-    if (ngx_exiting || ngx_terminate || service->leaving) {
+    if (ngx_exiting || service->leaving
+        || ngx_workflow_zone_outdated(service->zone))
+    {
+        /* another control plane may be the one to ask now */
+
         ngx_workflow_learn_free(l);
         return;
     }

@@ -34,6 +34,7 @@ static void ngx_workflow_register_free(ngx_workflow_registration_t *r);
 static void ngx_workflow_register_work(ngx_workflow_job_t *job);
 static void ngx_workflow_register_done(ngx_workflow_job_t *job);
 static void ngx_workflow_register_listed(ngx_workflow_service_t *service);
+static void ngx_workflow_register_late(ngx_workflow_service_t *service);
 static void ngx_workflow_register_namespace(ngx_workflow_service_t *service,
     wf_buf_t *text);
 static void ngx_workflow_withdraw_done(ngx_workflow_job_t *job);
@@ -105,9 +106,11 @@ ngx_workflow_register_timer(ngx_event_t *ev)
     queue = service->consumer.queue;
 
     if (ngx_exiting || service->leaving || service->registering
-        || !queue->listens || !queue->is_ready)
+        || !queue->listens || !queue->is_ready
+        || ngx_workflow_zone_outdated(service->zone))
     {
-        /* when it listens it is told so */
+        /* when it listens it is told so; after a reload it is the new workers'
+         * turn */
 
         return;
     }
@@ -234,13 +237,23 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
 {
     ngx_workflow_registration_t *r = (ngx_workflow_registration_t *) job;
 
+    ngx_uint_t               outdated;
     ngx_msec_t               delay;
     ngx_workflow_service_t  *service;
 
     service = job->service;
     service->registering = 0;
 
-    if (r->rc == 0) {
+    outdated = ngx_workflow_zone_outdated(service->zone);
+
+    if (outdated) {
+
+        /* also when there was no answer */
+
+        ngx_workflow_register_late(service);
+        delay = 0;
+
+    } else if (r->rc == 0) {
         ngx_workflow_register_listed(service);
         ngx_workflow_register_namespace(service, &r->topic_namespace);
 
@@ -262,7 +275,7 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
 
     ngx_workflow_register_free(r);
 
-    if (!ngx_exiting && !service->leaving) {
+    if (!ngx_exiting && !service->leaving && !outdated) {
         ngx_workflow_zone_next_turn(&service->shared->due, delay);
         ngx_add_timer(&service->register_timer, delay + 1);
     }
@@ -292,6 +305,24 @@ ngx_workflow_register_listed(ngx_workflow_service_t *service)
 
     shared->failures = 0;
     shared->registered = key;
+}
+
+
+/* It may have been listed by a configuration that was replaced meanwhile; if
+ * it is not to be there any more this worker withdraws it when it leaves. */
+
+static void
+ngx_workflow_register_late(ngx_workflow_service_t *service)
+{
+    ngx_atomic_uint_t       key;
+    ngx_workflow_shared_t  *shared;
+
+    key = ngx_workflow_control_key(service);
+    shared = service->shared;
+
+    if (shared->configured != key && shared->registered != key) {
+        shared->previous = key;
+    }
 }
 
 

@@ -658,6 +658,68 @@ HTTP
     ended($nginx);
 }
 
+# Services that have to ask do not keep others of their queue waiting.
+
+{
+    my @cps = map { control_plane(namespace => $_, up => 0) } qw(left right);
+    my $locations = join '', map { "location /$_/ { workflow_pass $_; }\n" }
+        qw(echo right alone);
+    my $nginx = nginx($cps[0], queue => '', http => <<"HTTP",
+workflow_service right {
+    workflow echo; queue tasks; control_plane @{[ $cps[1]->url ]};
+    register_interval 1s; }
+workflow_service alone { workflow echo; queue tasks; step_interval 10s; }
+HTTP
+        nginx => { locations => $locations });
+
+    my $post = sub {
+        my ($service, $id) = @_;
+        return http_post($nginx->url("/$service/process_message"),
+            new_task($id, { arg1 => 'x' }))->{status};
+    };
+
+    my $works = sub {
+        my ($namespace, $service) = @_;
+        my $inbox = $redis->inbox("$namespace.control_plane");
+        my @ids = map { 'task-' . ++$n } 1, 2;
+        is($post->($service, $ids[0]), 200, "$service: accepted");
+        is(($inbox->task($ids[0]))[-1]{data}{result}, 'x_result',
+            "$service: a result");
+        $redis->redis->publish("$namespace.$service",
+            new_task($ids[1], { arg1 => 'y' }));
+        is(($inbox->task($ids[1]))[-1]{data}{result}, 'y_result',
+            "$service: by Pub/Sub");
+    };
+
+    ok(eval { $redis->subscribed(2, 'llama_deploy.alone'); 1 },
+        'nobody has been told: the other one is served') || diag $@;
+    $works->('llama_deploy', 'alone');
+    is($post->($_, 'early'), 503, "$_: 503") for qw(echo right);
+    is(http_get($nginx->url("/$_/tasks/early"))->{status}, 503,
+        "$_: GET tasks/ID") for qw(echo right);
+
+    for my $case (['left', 'echo', $cps[0]], ['right', 'right', $cps[1]]) {
+        my ($namespace, $service, $cp) = @$case;
+        $cp->up;
+        wait_for { $cp->services->{$service} } 10, 'the service';
+        my ($own) = grep { from_json($_->{body})->{service_name} eq $service }
+            $cp->requests($register);
+        is($own->{watched}, "$namespace.$service",
+            "$service: registered when its topic is listened to");
+        $redis->subscribed(2, "$namespace.$service");
+        $works->($namespace, $service);
+        $works->('llama_deploy', 'alone');
+    }
+
+    $nginx->reload;
+    $redis->subscribed(2, qw(left.echo right.right llama_deploy.alone));
+    $works->('left', 'echo');
+    is(scalar(grep { $_->{target} =~ /=(?:echo|right)$/ }
+        map { $_->requests(qr/deregister/) } @cps), 0, 'and stay listed');
+    ended($nginx);
+    is_deeply($_->services, {}, 'until the end') for @cps;
+}
+
 # Wrong answers.
 
 {

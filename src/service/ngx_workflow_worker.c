@@ -13,7 +13,6 @@
 
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
     ngx_str_t *machine, ngx_str_t *name);
-static ngx_int_t ngx_workflow_worker_begin(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
 static void ngx_workflow_worker_stop(void);
@@ -29,6 +28,7 @@ static ngx_array_t  *ngx_workflow_plugins;
 static ngx_array_t  *ngx_workflow_queues;
 static ngx_array_t  *ngx_workflow_services;
 
+static ngx_uint_t       ngx_workflow_unknown;    /* services that learn */
 static ngx_shm_zone_t  *ngx_workflow_zone;
 static ngx_event_t      ngx_workflow_handover;
 static ngx_msec_t       ngx_workflow_leaving;
@@ -123,16 +123,10 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         }
 
         if (ngx_workflow_learn_needed(service[i])) {
-            service[i]->consumer.queue->unknown++;
+            ngx_workflow_unknown++;
             ngx_workflow_learn_start(service[i]);
-        }
-    }
 
-    for (i = 0; i < queues->nelts; i++) {
-
-        if (!ngx_queue_empty(&queue[i]->consumers) && queue[i]->unknown == 0
-            && ngx_workflow_worker_begin(queue[i]) != NGX_OK)
-        {
+        } else if (ngx_workflow_service_start(service[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -159,47 +153,28 @@ ngx_workflow_worker_learned(ngx_workflow_service_t *service,
         *conf = *redis;
     }
 
+    ngx_workflow_unknown--;
+
     if (ngx_workflow_consumer_init(&service->consumer, topic_namespace,
                                    service->learned)
         != NGX_OK
-        || (--queue->unknown == 0
-            && ngx_workflow_worker_begin(queue) != NGX_OK))
+        || ngx_workflow_service_start(service) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_EMERG, service->log, 0,
                       "workflow_service \"%V\" is not served: no memory",
                       &service->name);
+
+        /* others may have waited for it only */
+
+        ngx_workflow_worker_listening(queue);
     }
-}
-
-
-/* All that is to be known of the queue's services is known. */
-
-static ngx_int_t
-ngx_workflow_worker_begin(ngx_workflow_queue_t *queue)
-{
-    ngx_uint_t                i;
-    ngx_workflow_service_t  **service;
-
-    if (ngx_workflow_queue_open(queue, ngx_cycle->log) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    service = ngx_workflow_services->elts;
-
-    for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        if (service[i]->graph && service[i]->consumer.queue == queue) {
-            ngx_workflow_service_start(service[i]);
-        }
-    }
-
-    return NGX_OK;
 }
 
 
 static void
 ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, waits;
     ngx_workflow_queue_t    **q;
     ngx_workflow_service_t  **service;
 
@@ -210,26 +185,29 @@ ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
     service = ngx_workflow_services->elts;
 
     for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        if (service[i]->consumer.queue == queue && queue->listens
-            && queue->is_ready)
+        if (service[i]->consumer.queue == queue && service[i]->started
+            && queue->listens && queue->is_ready)
         {
             ngx_workflow_register_listening(service[i]);
         }
     }
 
+    /* old workers go on listening for those that do not know yet to what */
+
+    waits = ngx_workflow_unknown;
     q = ngx_workflow_queues->elts;
 
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
         if (!ngx_queue_empty(&q[i]->consumers)
             && (!q[i]->listens || !q[i]->is_ready))
         {
-            ngx_workflow_zone_worker(ngx_workflow_zone,
-                                     NGX_WORKFLOW_WORKER_STARTING);
-            return;
+            waits = 1;
         }
     }
 
-    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LISTENING);
+    ngx_workflow_zone_worker(ngx_workflow_zone,
+                             waits ? NGX_WORKFLOW_WORKER_STARTING
+                                   : NGX_WORKFLOW_WORKER_LISTENING);
 }
 
 

@@ -658,6 +658,46 @@ HTTP
     ended($nginx);
 }
 
+# The name that was asked by is withdrawn later, when it cannot be at once: with
+# a registration, or at the end.
+
+{
+    my $probe = qr/deregister\?service_name=echo%3Anamespace$/;
+    my $cp = control_plane(namespace => 'other');
+    $cp->answer($probe, status => 503, body => '', times => 1);
+    my $nginx = nginx($cp, queue => '');
+    ok(registered($cp), 'the name is not withdrawn: registered');
+    ok(eval { $cp->asked($probe, 2) }, 'and then it is withdrawn');
+    ok(eval { wait_for { 'echo' eq join ' ', keys %{ $cp->services } } 5 },
+        'and gone');
+    $cp->forget;
+    $cp->asked($register, 2);
+    is(scalar($cp->requests($probe)), 0, 'once');
+    ended($nginx);
+
+    for my $signal (qw(QUIT TERM)) {
+        $cp->answer($probe, status => 503, body => '', times => 1)
+            if $signal eq 'QUIT';
+        $cp->answer($register, hold => 1);
+        $cp->forget;
+        $cp->up;
+        $nginx = nginx($cp, queue => '');
+        $cp->asked($register);
+
+        if ($signal eq 'QUIT') {
+            $nginx->signal('QUIT');
+            logs($nginx, qr/gracefully shutting down/, "$signal: it is told");
+            $cp->release;
+        }
+
+        is($nginx->stop($signal), 0, "$signal: nginx ends");
+        is_deeply($cp->services, {}, "$signal: nothing is listed");
+        ok(scalar($cp->requests($probe)), "$signal: nothing is left");
+        $nginx->log_ok;
+        $cp->heal;
+    }
+}
+
 # Services that have to ask do not keep others of their queue waiting.
 
 {

@@ -40,6 +40,8 @@ static void ngx_workflow_register_namespace(ngx_workflow_service_t *service,
 static void ngx_workflow_withdraw_done(ngx_workflow_job_t *job);
 static ngx_uint_t ngx_workflow_withdraw_mine(ngx_workflow_service_t *service,
     ngx_uint_t nobody);
+static ngx_uint_t ngx_workflow_withdraw_due(ngx_workflow_service_t *service,
+    ngx_uint_t nobody);
 static void ngx_workflow_withdraw_log(ngx_workflow_service_t *service,
     ngx_workflow_registration_t *r);
 
@@ -221,6 +223,10 @@ ngx_workflow_register_work(ngx_workflow_job_t *job)
 
     r->rc = wf_http_request(job->service->http, &r->x);
     r->error = r->x.error;
+
+    if (r->rc == 0) {
+        ngx_workflow_learn_withdraw(job->service, job->service->http);
+    }
 
     /* what says anything else is no control plane */
 
@@ -405,11 +411,19 @@ ngx_workflow_register_exit(ngx_workflow_service_t *service, ngx_uint_t nobody)
 {
     ngx_int_t                     rc;
     wf_http_t                    *http;
+    ngx_uint_t                    listed, probed;
     wf_http_conf_t                conf;
     ngx_workflow_registration_t  *r;
 
-    if (service->http == NULL || !ngx_workflow_withdraw_mine(service, nobody))
-    {
+    if (service->http == NULL) {
+        return NGX_OK;
+    }
+
+    listed = ngx_workflow_withdraw_mine(service, nobody);
+    probed = service->shared->probed
+             && ngx_workflow_withdraw_due(service, nobody);
+
+    if (!listed && !probed) {
         return NGX_OK;
     }
 
@@ -419,22 +433,30 @@ ngx_workflow_register_exit(ngx_workflow_service_t *service, ngx_uint_t nobody)
     conf.timeout = ngx_min(conf.timeout, NGX_WORKFLOW_REGISTER_EXIT);
     conf.leaving = NULL;
 
-    rc = NGX_ERROR;
+    rc = NGX_OK;
     http = wf_http_create(&conf);
-    r = ngx_workflow_register_create(service, 1);
 
-    if (http && r) {
-        r->rc = wf_http_request(http, &r->x);
-        rc = r->x.status ? NGX_OK : NGX_ERROR;
-    }
+    if (listed) {
+        rc = NGX_ERROR;
+        r = ngx_workflow_register_create(service, 1);
 
-    ngx_workflow_withdraw_log(service, http ? r : NULL);
+        if (http && r) {
+            r->rc = wf_http_request(http, &r->x);
+            rc = r->x.status ? NGX_OK : NGX_ERROR;
+        }
 
-    if (r) {
-        ngx_workflow_register_free(r);
+        ngx_workflow_withdraw_log(service, http ? r : NULL);
+
+        if (r) {
+            ngx_workflow_register_free(r);
+        }
     }
 
     if (http) {
+        if (probed && rc == NGX_OK) {
+            ngx_workflow_learn_withdraw(service, http);
+        }
+
         wf_http_free(http);
     }
 
@@ -451,15 +473,23 @@ ngx_workflow_withdraw_mine(ngx_workflow_service_t *service, ngx_uint_t nobody)
     ngx_atomic_uint_t       key;
     ngx_workflow_shared_t  *shared;
 
-    key = ngx_workflow_control_key(service);
-    shared = service->shared;
-
-    if (!nobody && shared->configured == key) {
+    if (!ngx_workflow_withdraw_due(service, nobody)) {
         return 0;
     }
 
+    key = ngx_workflow_control_key(service);
+    shared = service->shared;
+
     return ngx_atomic_cmp_set(&shared->registered, key, 0)
            || ngx_atomic_cmp_set(&shared->previous, key, 0);
+}
+
+
+static ngx_uint_t
+ngx_workflow_withdraw_due(ngx_workflow_service_t *service, ngx_uint_t nobody)
+{
+    return nobody
+           || service->shared->configured != ngx_workflow_control_key(service);
 }
 
 

@@ -120,7 +120,8 @@ sub owner {
     my ($port, @pids) = @_;
     my $hex = sprintf '%04X', $port;
     open my $file, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
-    my ($inode) = map { $_->[9] } grep { $_->[1] =~ /:$hex$/ }
+    my ($inode) = map { $_->[9] } grep { $_->[1] =~ /:$hex$/
+        && $_->[3] eq '01' }    # an older one may be in TIME_WAIT
         map { [split] } <$file>;
 
     for my $pid (@pids) {

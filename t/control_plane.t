@@ -120,7 +120,8 @@ sub owner {
     my ($port, @pids) = @_;
     my $hex = sprintf '%04X', $port;
     open my $file, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
-    my ($inode) = map { $_->[9] } grep { $_->[1] =~ /:$hex$/ }
+    my ($inode) = map { $_->[9] } grep { $_->[1] =~ /:$hex$/
+        && $_->[3] eq '01' }    # an older one may be in TIME_WAIT
         map { [split] } <$file>;
 
     for my $pid (@pids) {
@@ -327,6 +328,36 @@ sub owner {
     is(scalar($cp->requests($deregister)), 1, 'once');
 }
 
+# A reload with another control plane while a registration is under way: what
+# the old workers do late is undone, and does not touch what the new ones do.
+
+{
+    my $cp = control_plane();
+    my $other = control_plane();
+    my $nginx = nginx($cp, service => 'register_interval 300ms;');
+    my $url = quotemeta $other->url;
+
+    $cp->asked($register);
+    $cp->answer($register, hold => 1);
+    $cp->forget;
+    $cp->asked($register);
+    $nginx->write(http => conf($other, service => 'register_interval 300ms;'));
+    $nginx->signal('HUP');
+    $other->asked($register, 2);
+    $cp->heal;
+    $cp->release;
+    wait_for { $nginx->workers == 2 } 10, 'the old workers to leave';
+    $other->forget;
+    $other->asked($register, 3);
+    is_deeply($cp->services, {}, 'late: is not listed where it was');
+    is(scalar(() = $nginx->log =~ /is registered with .*$url/g), 1,
+        'late: the new one is known');
+    ended($nginx);
+    is(scalar($other->requests($deregister)), 1,
+        'late: and from the new one at the end');
+    is_deeply($other->services, {}, 'late: is known to nobody');
+}
+
 # The end of nginx.
 
 for my $signal (qw(QUIT TERM)) {
@@ -358,6 +389,112 @@ for my $signal (qw(QUIT TERM)) {
         cmp_ok(time - $start, '<', 3, "$signal, control plane $name: soon");
         $nginx->log_ok;
     }
+}
+
+# QUIT while the namespace is asked for: the worker waits for the answer.
+
+{
+    my $cp = control_plane(namespace => 'other');
+    $cp->answer($register, hold => 1);
+    my $nginx = nginx($cp, queue => '');
+    $cp->asked($register);
+    $nginx->signal('QUIT');
+    logs($nginx, qr/gracefully shutting down/, 'QUIT, learning: it is told');
+    $cp->heal;
+    $cp->release;
+    ended($nginx);
+    is_deeply($cp->services, {}, 'QUIT, learning: nothing is listed');
+}
+
+# TERM while requests are under way, and others wait for a thread.
+
+for my $case (['slow', delay => 1], ['hangs', hold => 1]) {
+    my ($name, @how) = @$case;
+    my $cp = control_plane();
+    $cp->answer(qr{^GET /sessions/}, @how);
+    my $nginx = nginx($cp, nginx => { main => 'thread_pool one threads=1;' },
+        service => 'thread_pool one; control_plane_timeout 1m;');
+    registered($cp);
+    $cp->session("session-$_", {}) for 1 .. 8;
+    http_post($nginx->url('/process_message'), new_task("term-$name-$_",
+        { arg1 => 'x' }, session_id => "session-$_")) for 1 .. 8;
+    $cp->asked(qr{^GET /sessions/});
+    my $start = time;
+    is($nginx->stop('TERM'), 0, "TERM, sessions, $name: nginx ends");
+    cmp_ok(time - $start, '<', 3, "TERM, sessions, $name: soon");
+    is(scalar($cp->requests($deregister)), 1,
+        "TERM, sessions, $name: deregistered");
+    $nginx->log_ok;
+    is(scalar(() = $nginx->log =~ /attempt/g), 0,
+        "TERM, sessions, $name: no attempt has failed");
+    $redis->redis->flushall;
+}
+
+# A name server that does not answer: a request takes no longer than it may.
+
+SKIP: {
+    skip 'sanitizers have a library before ours', 1
+        if ($ENV{TEST_NGINX_BINARY} // '') =~ /\.sh$/;
+
+    my $slow = File::Temp->newdir('workflow-resolver-XXXXXX', TMPDIR => 1);
+    chmod 0755, $slow;
+    open my $source, '>', "$slow/slow.c" or die "$slow/slow.c: $!";
+    print $source <<'SOURCE';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int
+getaddrinfo(const char *node, const char *service,
+    const struct addrinfo *hints, struct addrinfo **res)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *,
+                struct addrinfo **);
+
+    if (node && strcmp(node, "slow.test") == 0) {
+        sleep(30);
+        return EAI_AGAIN;
+    }
+
+    *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, res);
+}
+SOURCE
+    close $source;
+    system($ENV{CC} // 'cc', qw(-shared -fPIC -o), "$slow/slow.so",
+        "$slow/slow.c", '-ldl') == 0 or die 'slow.c does not compile';
+
+    my $start = time;
+    my $nginx = nginx('http://slow.test:8000', service =>
+        'control_plane_timeout 500ms;', nginx => { env => {
+            LD_PRELOAD => "$slow/slow.so" } });
+    logs($nginx, qr/\[error\] .*"echo".*time.*trying again/i,
+        'a slow name server: control_plane_timeout');
+    cmp_ok(time - $start, '<', 8, 'a slow name server: is in force');
+    $start = time;
+    ended($nginx);
+    cmp_ok(time - $start, '<', 8, 'a slow name server: and at the end');
+}
+
+# There is no thread for who has the turn to ask: another one asks.
+
+{
+    my $cp = control_plane(namespace => 'other');
+    my $names = join '', map { "workflow_service echo$_ { workflow echo;"
+        . " queue tasks; thread_pool one; control_plane @{[ $cp->url ]};"
+        . " control_plane_timeout 1m; }\n" } 1 .. 4;
+    $cp->answer($register, hold => 1);
+    my $nginx = nginx($cp, queue => '', http => $names, service =>
+        'thread_pool one; control_plane_timeout 1m;', nginx => {
+            main => 'thread_pool one threads=1 max_queue=1;', workers => 1 });
+    logs($nginx, qr/queue overflow/, 'no thread: the log says so');
+    $cp->heal;
+    $cp->release;
+    ok(eval { wait_for { 5 == grep { !/:/ } keys %{ $cp->services } } 10 },
+        'no thread: all ask, one after another');
+    ended($nginx);
 }
 
 # The worker that registered last is killed: others go on.
@@ -520,6 +657,108 @@ HTTP
     }
 
     ended($nginx);
+}
+
+# The name that was asked by is withdrawn later, when it cannot be at once: with
+# a registration, or at the end.
+
+{
+    my $probe = qr/deregister\?service_name=echo%3Anamespace$/;
+    my $cp = control_plane(namespace => 'other');
+    $cp->answer($probe, status => 503, body => '', times => 1);
+    my $nginx = nginx($cp, queue => '');
+    ok(registered($cp), 'the name is not withdrawn: registered');
+    ok(eval { $cp->asked($probe, 2) }, 'and then it is withdrawn');
+    ok(eval { wait_for { 'echo' eq join ' ', keys %{ $cp->services } } 5 },
+        'and gone');
+    $cp->forget;
+    $cp->asked($register, 2);
+    is(scalar($cp->requests($probe)), 0, 'once');
+    ended($nginx);
+
+    for my $signal (qw(QUIT TERM)) {
+        $cp->answer($probe, status => 503, body => '', times => 1)
+            if $signal eq 'QUIT';
+        $cp->answer($register, hold => 1);
+        $cp->forget;
+        $cp->up;
+        $nginx = nginx($cp, queue => '');
+        $cp->asked($register);
+
+        if ($signal eq 'QUIT') {
+            $nginx->signal('QUIT');
+            logs($nginx, qr/gracefully shutting down/, "$signal: it is told");
+            $cp->release;
+        }
+
+        is($nginx->stop($signal), 0, "$signal: nginx ends");
+        is_deeply($cp->services, {}, "$signal: nothing is listed");
+        ok(scalar($cp->requests($probe)), "$signal: nothing is left");
+        $nginx->log_ok;
+        $cp->heal;
+    }
+}
+
+# Services that have to ask do not keep others of their queue waiting.
+
+{
+    my @cps = map { control_plane(namespace => $_, up => 0) } qw(left right);
+    my $locations = join '', map { "location /$_/ { workflow_pass $_; }\n" }
+        qw(echo right alone);
+    my $nginx = nginx($cps[0], queue => '', http => <<"HTTP",
+workflow_service right {
+    workflow echo; queue tasks; control_plane @{[ $cps[1]->url ]};
+    register_interval 1s; }
+workflow_service alone { workflow echo; queue tasks; step_interval 10s; }
+HTTP
+        nginx => { locations => $locations });
+
+    my $post = sub {
+        my ($service, $id) = @_;
+        return http_post($nginx->url("/$service/process_message"),
+            new_task($id, { arg1 => 'x' }))->{status};
+    };
+
+    my $works = sub {
+        my ($namespace, $service) = @_;
+        my $inbox = $redis->inbox("$namespace.control_plane");
+        my @ids = map { 'task-' . ++$n } 1, 2;
+        is($post->($service, $ids[0]), 200, "$service: accepted");
+        is(($inbox->task($ids[0]))[-1]{data}{result}, 'x_result',
+            "$service: a result");
+        $redis->redis->publish("$namespace.$service",
+            new_task($ids[1], { arg1 => 'y' }));
+        is(($inbox->task($ids[1]))[-1]{data}{result}, 'y_result',
+            "$service: by Pub/Sub");
+    };
+
+    ok(eval { $redis->subscribed(2, 'llama_deploy.alone'); 1 },
+        'nobody has been told: the other one is served') || diag $@;
+    $works->('llama_deploy', 'alone');
+    is($post->($_, 'early'), 503, "$_: 503") for qw(echo right);
+    is(http_get($nginx->url("/$_/tasks/early"))->{status}, 503,
+        "$_: GET tasks/ID") for qw(echo right);
+
+    for my $case (['left', 'echo', $cps[0]], ['right', 'right', $cps[1]]) {
+        my ($namespace, $service, $cp) = @$case;
+        $cp->up;
+        wait_for { $cp->services->{$service} } 10, 'the service';
+        my ($own) = grep { from_json($_->{body})->{service_name} eq $service }
+            $cp->requests($register);
+        is($own->{watched}, "$namespace.$service",
+            "$service: registered when its topic is listened to");
+        $redis->subscribed(2, "$namespace.$service");
+        $works->($namespace, $service);
+        $works->('llama_deploy', 'alone');
+    }
+
+    $nginx->reload;
+    $redis->subscribed(2, qw(left.echo right.right llama_deploy.alone));
+    $works->('left', 'echo');
+    is(scalar(grep { $_->{target} =~ /=(?:echo|right)$/ }
+        map { $_->requests(qr/deregister/) } @cps), 0, 'and stay listed');
+    ended($nginx);
+    is_deeply($_->services, {}, 'until the end') for @cps;
 }
 
 # Wrong answers.

@@ -44,7 +44,7 @@ for my $path (glob 'src/http/*.c') {
         while $text =~ /->(\w+)\.data\ ==\ NULL\)\ \{\s*
             ngx_str_set\([^,]+,\s*(".*?")/gx;
     $here{workflow_zone} = $1
-        if $text =~ /zone_size = ngx_max\(size, ([^)]+)\)/;
+        if $text =~ /zone_size = (\d[^;]+);/;
 
     $_->{default} = $here{ $_->{name} } for values %in_file;
     %source = (%source, %in_file);

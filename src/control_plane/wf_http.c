@@ -35,6 +35,8 @@ static CURL *wf_http_take(wf_http_t *http);
 static void wf_http_give(wf_http_t *http, CURL *curl);
 static CURL *wf_http_handle(wf_http_t *http);
 static int wf_http_blobs(const wf_http_conf_t *conf, CURL *curl);
+static int wf_http_leaving(void *ctx, curl_off_t dltotal, curl_off_t dlnow,
+    curl_off_t ultotal, curl_off_t ulnow);
 static size_t wf_http_write(char *data, size_t size, size_t n, void *ctx);
 static void wf_http_refused(wf_http_exchange_t *x);
 static void wf_http_printable(char *text);
@@ -114,6 +116,9 @@ wf_http_request(wf_http_t *http, wf_http_exchange_t *x)
         || curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error) != CURLE_OK)
     {
         rc = CURLE_OUT_OF_MEMORY;
+
+    } else if (wf_http_leaving((void *) http->conf, 0, 0, 0, 0)) {
+        rc = CURLE_ABORTED_BY_CALLBACK;
 
     } else if (x->body.data) {
         (void) curl_easy_setopt(curl, CURLOPT_POST, 1L);
@@ -272,6 +277,15 @@ wf_http_handle(wf_http_t *http)
         && wf_http_set(PROXY, "")
         && wf_http_set(TIMEOUT_MS, (long) conf->timeout)
         && wf_http_set(CONNECTTIMEOUT_MS, (long) conf->timeout)
+#if (LIBCURL_VERSION_NUM >= 0x075700)
+
+        /* a name that is looked up in vain is not waited for */
+
+        && wf_http_set(QUICK_EXIT, 1L)
+#endif
+        && wf_http_set(NOPROGRESS, 0L)
+        && wf_http_set(XFERINFOFUNCTION, wf_http_leaving)
+        && wf_http_set(XFERINFODATA, (void *) conf)
         && wf_http_set(TCP_KEEPALIVE, 1L)
         && wf_http_set(USERAGENT, "ngx_http_workflow_module")
         && wf_http_set(HTTPHEADER, http->headers)
@@ -311,6 +325,24 @@ wf_http_blobs(const wf_http_conf_t *conf, CURL *curl)
     return curl_easy_setopt(curl, CURLOPT_SSLCERT_BLOB, &cert) == CURLE_OK
            && curl_easy_setopt(curl, CURLOPT_SSLKEY_BLOB, &key) == CURLE_OK
            ? 0 : -1;
+}
+
+
+/* Called once a second at least while a request is under way; anything but 0
+ * ends it. */
+
+static int
+wf_http_leaving(void *ctx, curl_off_t dltotal, curl_off_t dlnow,
+    curl_off_t ultotal, curl_off_t ulnow)
+{
+    const wf_http_conf_t  *conf = ctx;
+
+    (void) dltotal;
+    (void) dlnow;
+    (void) ultotal;
+    (void) ulnow;
+
+    return conf->leaving && __atomic_load_n(conf->leaving, __ATOMIC_RELAXED);
 }
 
 

@@ -15,6 +15,8 @@
 #define WF_HTTP_H_INCLUDED_
 
 
+#include <signal.h>
+
 #include "wf_buf.h"
 
 
@@ -26,6 +28,10 @@ typedef struct {
     const char  *url;          /* "http://host:port/path", no slash behind */
     uint32_t     timeout;      /* of a request, in milliseconds */
     size_t       max_answer;   /* bytes of a body, larger ones are refused */
+
+    /* requests fail soon when it is not 0, at most a second later; NULL: they
+     * do not */
+    const volatile sig_atomic_t  *leaving;
 
     /* of https */
     const char  *ca_file;      /* NULL: those that libcurl knows */

@@ -55,6 +55,7 @@ ngx_http_workflow_control_finish(ngx_conf_t *cf,
 
     service->control.timeout = (uint32_t) service->control_plane_timeout;
     service->control.max_answer = NGX_WORKFLOW_MAX_ANSWER;
+    service->control.leaving = &ngx_terminate;
 
     rv = ngx_http_workflow_control_url(cf, service, what);
 

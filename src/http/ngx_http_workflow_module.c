@@ -18,6 +18,11 @@ static ngx_int_t ngx_http_workflow_init_zone(ngx_shm_zone_t *zone,
     void *data);
 static ngx_int_t ngx_http_workflow_resolve_pass(ngx_conf_t *cf,
     ngx_http_workflow_main_conf_t *wmcf, ngx_http_workflow_pass_t *pass);
+static ngx_int_t ngx_http_workflow_init_module(ngx_cycle_t *cycle);
+static ngx_shm_zone_t *ngx_http_workflow_old_zone(ngx_cycle_t *cycle,
+    ngx_shm_zone_t *zone);
+static void ngx_http_workflow_configure(ngx_shm_zone_t *zone,
+    ngx_http_workflow_main_conf_t *wmcf);
 static ngx_int_t ngx_http_workflow_init_process(ngx_cycle_t *cycle);
 static void ngx_http_workflow_exit_process(ngx_cycle_t *cycle);
 
@@ -84,7 +89,7 @@ ngx_module_t  ngx_http_workflow_module = {
     ngx_http_workflow_commands,            /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_workflow_init_module,         /* init module */
     ngx_http_workflow_init_process,        /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -374,10 +379,14 @@ ngx_http_workflow_add_zone(ngx_conf_t *cf, ngx_http_workflow_main_conf_t *wmcf)
 
     if (wmcf->zone_size == 0) {
 
-        /* a zone is kept by a reload only if its size stays the same: room
-         * for a few services more */
+        /* a zone is kept by a reload only if its size stays the same: it grows
+         * seldom */
 
-        wmcf->zone_size = ngx_max(size, 128 * 1024);
+        wmcf->zone_size = 128 * 1024;
+
+        while (wmcf->zone_size < size) {
+            wmcf->zone_size *= 2;
+        }
 
     } else if (wmcf->zone_size < size) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -409,13 +418,13 @@ ngx_http_workflow_add_zone(ngx_conf_t *cf, ngx_http_workflow_main_conf_t *wmcf)
 }
 
 
-/* What services share is made here, before there are workers that could race. */
+/* What services share is made here, before there are workers that could race.
+ * The configuration may still be refused. */
 
 static ngx_int_t
 ngx_http_workflow_init_zone(ngx_shm_zone_t *zone, void *data)
 {
     ngx_uint_t                      i;
-    ngx_workflow_shared_t          *shared;
     ngx_workflow_service_t        **service;
     ngx_http_workflow_main_conf_t  *wmcf;
 
@@ -428,21 +437,14 @@ ngx_http_workflow_init_zone(ngx_shm_zone_t *zone, void *data)
     service = wmcf->services.elts;
 
     for (i = 0; i < wmcf->services.nelts; i++) {
-        shared = ngx_workflow_zone_shared(zone, &service[i]->name);
-
-        if (shared == NULL) {
+        if (ngx_workflow_zone_shared(zone, &service[i]->name) == NULL) {
             ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
                           "the zone \"%V\" is full of services that are no "
                           "longer declared; restart nginx or write a larger "
                           "\"workflow_zone\"", &zone->shm.name);
             return NGX_ERROR;
         }
-
-        ngx_workflow_zone_configure(zone, shared,
-                                    ngx_workflow_control_key(service[i]));
     }
-
-    ngx_workflow_zone_configured(zone);
 
     return NGX_OK;
 }
@@ -475,6 +477,85 @@ ngx_http_workflow_resolve_pass(ngx_conf_t *cf,
                   &pass->name, &pass->name, pass->file, pass->line);
 
     return NGX_ERROR;
+}
+
+
+/* The configuration is accepted, and its workers are not started yet: those of
+ * the one before learn of it. */
+
+static ngx_int_t
+ngx_http_workflow_init_module(ngx_cycle_t *cycle)
+{
+    ngx_shm_zone_t                 *old;
+    ngx_http_workflow_main_conf_t  *wmcf;
+
+    wmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_workflow_module);
+
+    if (wmcf == NULL || wmcf->services.nelts == 0) {
+        return NGX_OK;
+    }
+
+    old = ngx_http_workflow_old_zone(cycle, wmcf->zone);
+
+    if (old) {
+        ngx_workflow_zone_replace(old);
+        ngx_http_workflow_configure(old, wmcf);
+    }
+
+    ngx_workflow_zone_next(wmcf->zone);
+    ngx_http_workflow_configure(wmcf->zone, wmcf);
+
+    return NGX_OK;
+}
+
+
+/* The zone before, which is still mapped, if it is not the same one; that of
+ * another file of this module may look different. */
+
+static ngx_shm_zone_t *
+ngx_http_workflow_old_zone(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
+{
+    ngx_uint_t        i;
+    ngx_shm_zone_t   *old;
+    ngx_list_part_t  *part;
+
+    if (cycle->old_cycle == NULL) {
+        return NULL;
+    }
+
+    for (part = &cycle->old_cycle->shared_memory.part; part; part = part->next)
+    {
+        old = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (old[i].tag == zone->tag && old[i].shm.addr
+                && old[i].shm.addr != zone->shm.addr)
+            {
+                return &old[i];
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_http_workflow_configure(ngx_shm_zone_t *zone,
+    ngx_http_workflow_main_conf_t *wmcf)
+{
+    ngx_uint_t                i;
+    ngx_workflow_service_t  **service;
+
+    service = wmcf->services.elts;
+
+    for (i = 0; i < wmcf->services.nelts; i++) {
+        ngx_workflow_zone_configure(zone, &service[i]->name,
+                                    ngx_workflow_control_key(service[i]));
+    }
+
+    ngx_workflow_zone_configured(zone);
 }
 
 

@@ -68,7 +68,11 @@ ngx_http_workflow_task(ngx_http_request_t *r, ngx_str_t *task_id)
     consumer = &wlcf->service->consumer;
     timeout = consumer->queue->redis.command_timeout;
 
-    if (r->method == NGX_HTTP_DELETE) {
+    if (!wlcf->service->started) {
+
+        /* it does not know yet where its tasks are */
+
+    } else if (r->method == NGX_HTTP_DELETE) {
         ctx->call = ngx_workflow_task_cancel(consumer, task_id, timeout,
                                              ngx_http_workflow_task_handler,
                                              ctx);

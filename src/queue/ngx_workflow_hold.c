@@ -52,13 +52,6 @@ ngx_workflow_release(void)
 }
 
 
-ngx_uint_t
-ngx_workflow_held(void)
-{
-    return ngx_workflow_holds;
-}
-
-
 static void
 ngx_workflow_hold_handler(ngx_event_t *ev)
 {

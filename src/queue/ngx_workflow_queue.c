@@ -4,6 +4,8 @@
 #define NGX_WORKFLOW_RETRY_DELAY  1000
 
 
+static void ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
+    ngx_log_t *log);
 static void ngx_workflow_queue_ready(ngx_workflow_redis_t *redis);
 static void ngx_workflow_queue_lost(ngx_workflow_redis_t *redis);
 static void ngx_workflow_queue_load(ngx_workflow_queue_t *queue);
@@ -23,6 +25,34 @@ static void ngx_workflow_call_free(ngx_workflow_call_t *call);
 
 
 ngx_int_t
+ngx_workflow_queue_join(ngx_workflow_consumer_t *consumer, ngx_log_t *log)
+{
+    ngx_workflow_queue_t  *queue;
+
+    if (ngx_workflow_subscribe_channel(consumer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    queue = consumer->queue;
+
+    ngx_queue_insert_tail(&queue->consumers, &consumer->link);
+
+    if (!queue->is_open) {
+        ngx_workflow_queue_open(queue, log);
+        return NGX_OK;
+    }
+
+    ngx_workflow_subscribe_again(queue);
+
+    if (queue->is_ready) {
+        consumer->ready(consumer);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
 ngx_workflow_queue_open(ngx_workflow_queue_t *queue, ngx_log_t *log)
 {
     queue->log = log;
@@ -44,16 +74,11 @@ ngx_workflow_queue_open(ngx_workflow_queue_t *queue, ngx_log_t *log)
     queue->commands.lost = ngx_workflow_queue_lost;
     queue->commands.data = queue;
 
-    if (ngx_workflow_subscribe_open(queue) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
     queue->is_open = 1;
 
+    ngx_workflow_subscribe_open(queue);
     ngx_workflow_redis_open(&queue->commands);
     ngx_workflow_bell_open(queue);
-
-    return NGX_OK;
 }
 
 

@@ -36,9 +36,7 @@ struct ngx_workflow_queue_s {
     ngx_log_t                  *log;
     ngx_str_t                   worker;       /* this process' unique name */
     ngx_str_t                   machine;      /* what names begin with here */
-    ngx_queue_t                 consumers;
-    ngx_uint_t                  unknown;      /* of them, whose namespace is
-                                                 still to be found out */
+    ngx_queue_t                 consumers;    /* that have joined it */
 
     ngx_workflow_redis_t        commands;
     ngx_queue_t                 calls;        /* in order; sent ones first */
@@ -206,9 +204,9 @@ void ngx_workflow_args_number(ngx_workflow_args_t *args, uint64_t n);
 void ngx_workflow_args_free(ngx_workflow_args_t *args);
 
 
-/* In a worker: connect.  Consumers are added before, and their namespaces are
- * known.  Until then calls with a deadline are refused. */
-ngx_int_t ngx_workflow_queue_open(ngx_workflow_queue_t *queue,
+/* In a worker: a service whose namespace and Redis are known takes part.  The
+ * first one opens the queue; until then calls with a deadline are refused. */
+ngx_int_t ngx_workflow_queue_join(ngx_workflow_consumer_t *consumer,
     ngx_log_t *log);
 
 /* Stop claiming, and then listening to Pub/Sub; calls go on.  These take queues
@@ -242,7 +240,6 @@ void ngx_workflow_call_forget(ngx_workflow_call_t *call);
  */
 void ngx_workflow_hold(void);
 void ngx_workflow_release(void);
-ngx_uint_t ngx_workflow_held(void);
 
 /* ngx_workflow_finish.c: at the end of a worker, before and after the connection
  * is closed */
@@ -261,8 +258,11 @@ void ngx_workflow_bell_open(ngx_workflow_queue_t *queue);
 void ngx_workflow_bell_hungry(ngx_workflow_consumer_t *consumer,
     ngx_uint_t hungry);
 
-/* ngx_workflow_subscribe.c */
-ngx_int_t ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue);
+/* ngx_workflow_subscribe.c: before a service joins; the first one has joined;
+ * another one has */
+ngx_int_t ngx_workflow_subscribe_channel(ngx_workflow_consumer_t *consumer);
+void ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue);
+void ngx_workflow_subscribe_again(ngx_workflow_queue_t *queue);
 
 /* Whether more listen than those of ours; NGX_AGAIN: Redis is asked, or none
  * did when it was. */

@@ -24,30 +24,31 @@ static void ngx_workflow_subscribe_counted(ngx_workflow_call_t *call,
 
 
 ngx_int_t
-ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue)
+ngx_workflow_subscribe_channel(ngx_workflow_consumer_t *consumer)
 {
-    u_char                   *p;
-    ngx_queue_t              *q;
-    ngx_workflow_consumer_t  *consumer;
+    u_char                *p;
+    ngx_workflow_queue_t  *queue;
 
-    for (q = ngx_queue_head(&queue->consumers);
-         q != ngx_queue_sentinel(&queue->consumers);
-         q = ngx_queue_next(q))
-    {
-        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+    queue = consumer->queue;
 
-        p = ngx_pnalloc(ngx_cycle->pool, consumer->workers.len
-                                         + queue->worker.len);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        consumer->channel.data = p;
-        consumer->channel.len = ngx_sprintf(p, "%V%V", &consumer->workers,
-                                            &queue->worker)
-                                - p;
+    p = ngx_pnalloc(ngx_cycle->pool, consumer->workers.len
+                                     + queue->worker.len);
+    if (p == NULL) {
+        return NGX_ERROR;
     }
 
+    consumer->channel.data = p;
+    consumer->channel.len = ngx_sprintf(p, "%V%V", &consumer->workers,
+                                        &queue->worker)
+                            - p;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue)
+{
     queue->subscriber.conf = &queue->redis;
     queue->subscriber.purpose = "Pub/Sub";
     queue->subscriber.log = queue->log;
@@ -57,8 +58,20 @@ ngx_workflow_subscribe_open(ngx_workflow_queue_t *queue)
     queue->subscriber.data = queue;
 
     ngx_workflow_redis_open(&queue->subscriber);
+}
 
-    return NGX_OK;
+
+/* To all channels: what is subscribed to stays so, and is counted again.  The
+ * worker listens when Redis has counted the new ones. */
+
+void
+ngx_workflow_subscribe_again(ngx_workflow_queue_t *queue)
+{
+    queue->listens = 0;
+
+    if (queue->subscriber.is_ready) {
+        ngx_workflow_subscribe_ready(&queue->subscriber);
+    }
 }
 
 

@@ -23,6 +23,12 @@ ngx_msec_t ngx_workflow_control_delay(ngx_workflow_service_t *service,
 ngx_uint_t ngx_workflow_learn_needed(ngx_workflow_service_t *service);
 void ngx_workflow_learn_start(ngx_workflow_service_t *service);
 
+/* The name that it is asked by goes off its list; nothing is done when it is
+ * not on it.  Blocks for a request.  What fails is tried again after the next
+ * registration, by whichever worker, or at exit. */
+void ngx_workflow_learn_withdraw(ngx_workflow_service_t *service,
+    wf_http_t *http);
+
 /* ngx_workflow_register.c: begin, and look again now that the worker listens. */
 void ngx_workflow_register_start(ngx_workflow_service_t *service);
 void ngx_workflow_register_listening(ngx_workflow_service_t *service);

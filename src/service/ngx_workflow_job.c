@@ -20,6 +20,8 @@ ngx_workflow_job_post(ngx_workflow_job_t *job)
 
     job->service->threads++;
 
+    ngx_workflow_hold();
+
     return NGX_OK;
 }
 
@@ -29,7 +31,11 @@ ngx_workflow_job_thread(void *data, ngx_log_t *log)
 {
     ngx_workflow_job_t  *job = data;
 
-    job->work(job);
+    /* the pool works through its queue before the worker may exit */
+
+    if (!ngx_terminate) {
+        job->work(job);
+    }
 }
 
 
@@ -40,7 +46,13 @@ ngx_workflow_job_returned(ngx_event_t *ev)
 
     job = ev->data;
 
+    if (ngx_terminate) {
+        return;
+    }
+
     job->service->threads--;
 
     job->done(job);
+
+    ngx_workflow_release();
 }

@@ -19,13 +19,15 @@ struct ngx_workflow_job_s {
     /* on a thread of the service's pool: no log, no pool but its own */
     void                     (*work)(ngx_workflow_job_t *job);
 
-    /* then, in the event loop; the job is its own from here on */
+    /* then, in the event loop; the job is its own from here on.  Not called
+     * when nginx terminates: what was not done, or only in part, has no
+     * outcome, and is left to whoever takes over. */
     void                     (*done)(ngx_workflow_job_t *job);
 };
 
 
-/* Zeroed before; service, work and done set.  NGX_ERROR: the pool's queue is
- * full. */
+/* Zeroed before; service, work and done set.  A worker that shuts down waits
+ * for it.  NGX_ERROR: the pool's queue is full. */
 ngx_int_t ngx_workflow_job_post(ngx_workflow_job_t *job);
 
 

@@ -4,7 +4,8 @@
  *
  * A service must not be listed before it listens, and cannot listen before it
  * knows where.  So it is asked under a name of its own, which is withdrawn at
- * once.  What was told is shared by all workers and outlives a reload.
+ * once, or later if that fails.  What was told is shared by all workers and
+ * outlives a reload.
  */
 
 #include "ngx_workflow_control.h"
@@ -37,6 +38,8 @@ static void ngx_workflow_learn_work(ngx_workflow_job_t *job);
 static ngx_int_t ngx_workflow_learn_ask(ngx_workflow_learning_t *l);
 static ngx_int_t ngx_workflow_learn_namespace(ngx_workflow_learning_t *l,
     wf_buf_t *text);
+static void ngx_workflow_learn_name(ngx_workflow_service_t *service,
+    wf_buf_t *name);
 static ngx_int_t ngx_workflow_learn_queue(ngx_workflow_learning_t *l,
     wf_buf_t *text);
 static ngx_int_t ngx_workflow_learn_read(ngx_workflow_learning_t *l);
@@ -72,7 +75,9 @@ ngx_workflow_learn_timer(ngx_event_t *ev)
 
     service = ev->data;
 
-    if (ngx_exiting || service->leaving) {
+    if (ngx_exiting || service->leaving
+        || ngx_workflow_zone_outdated(service->zone))
+    {
         return;
     }
 
@@ -120,14 +125,22 @@ ngx_workflow_learn_post(ngx_workflow_service_t *service)
                                           + 1000);
     }
 
-    if ((l->text.len == 0 && !l->asked)
-        || ngx_workflow_job_post(&l->job) != NGX_OK)
+    if ((l->text.len || l->asked)
+        && ngx_workflow_job_post(&l->job) == NGX_OK)
     {
-        ngx_destroy_pool(pool);
-        return NGX_AGAIN;
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    if (l->asked) {
+
+        /* whoever has a thread for it may have the turn */
+
+        ngx_workflow_zone_next_turn(&service->shared->asked, 0);
+    }
+
+    ngx_destroy_pool(pool);
+
+    return NGX_AGAIN;
 }
 
 
@@ -189,24 +202,20 @@ ngx_workflow_learn_namespace(ngx_workflow_learning_t *l, wf_buf_t *text)
     int                      rc;
     wf_buf_t                 name = WF_BUF_INIT;
     wf_buf_t                 body = WF_BUF_INIT;
-    wf_buf_t                 path = WF_BUF_INIT;
     wf_slice_t               none = { NULL, 0 };
     ngx_workflow_service_t  *service;
-    wf_http_exchange_t       x, y;
+    wf_http_exchange_t       x;
 
     service = l->job.service;
 
     ngx_memzero(&x, sizeof(wf_http_exchange_t));
-    ngx_memzero(&y, sizeof(wf_http_exchange_t));
 
-    wf_buf_add(&name, service->name.data, service->name.len);
-    wf_buf_adds(&name, ":namespace");
+    ngx_workflow_learn_name(service, &name);
 
     wf_control_service(&body, (wf_slice_t) { name.data, name.len },
                        wf_slice("Asks for the topic namespace."), none, 0);
-    wf_control_deregister(&path, (wf_slice_t) { name.data, name.len });
 
-    if (name.failed || body.failed || path.failed) {
+    if (name.failed || body.failed) {
         l->error = "no memory";
         rc = -1;
 
@@ -215,14 +224,13 @@ ngx_workflow_learn_namespace(ngx_workflow_learning_t *l, wf_buf_t *text)
         x.body.data = body.data;
         x.body.len = body.len;
 
+        /* also when there is no answer: it may have been listed */
+
+        service->shared->probed = ngx_workflow_control_key(service);
+
         rc = wf_http_request(service->http, &x);
 
-        /* also when there was no answer: it may have been listed */
-
-        y.path = path.data;
-        y.body = wf_slice("");
-
-        (void) wf_http_request(service->http, &y);
+        ngx_workflow_learn_withdraw(service, service->http);
 
         if (rc != 0) {
             wf_buf_adds(&l->reason, x.error);
@@ -236,12 +244,50 @@ ngx_workflow_learn_namespace(ngx_workflow_learning_t *l, wf_buf_t *text)
     }
 
     wf_buf_free(&x.answer);
-    wf_buf_free(&y.answer);
     wf_buf_free(&name);
     wf_buf_free(&body);
-    wf_buf_free(&path);
 
     return rc == 0 ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_workflow_learn_name(ngx_workflow_service_t *service, wf_buf_t *name)
+{
+    wf_buf_add(name, service->name.data, service->name.len);
+    wf_buf_adds(name, ":namespace");
+}
+
+
+void
+ngx_workflow_learn_withdraw(ngx_workflow_service_t *service, wf_http_t *http)
+{
+    wf_buf_t            name = WF_BUF_INIT;
+    wf_buf_t            path = WF_BUF_INIT;
+    ngx_atomic_uint_t   key;
+    wf_http_exchange_t  x;
+
+    key = ngx_workflow_control_key(service);
+
+    if (service->shared->probed != key) {
+        return;
+    }
+
+    ngx_memzero(&x, sizeof(wf_http_exchange_t));
+
+    ngx_workflow_learn_name(service, &name);
+    wf_control_deregister(&path, (wf_slice_t) { name.data, name.len });
+
+    x.path = path.data;
+    x.body = wf_slice("");
+
+    if (!name.failed && !path.failed && wf_http_request(http, &x) == 0) {
+        (void) ngx_atomic_cmp_set(&service->shared->probed, key, 0);
+    }
+
+    wf_buf_free(&x.answer);
+    wf_buf_free(&name);
+    wf_buf_free(&path);
 }
 
 
@@ -365,7 +411,11 @@ ngx_workflow_learn_done(ngx_workflow_job_t *job)
 
     service = job->service;
 
-    if (ngx_exiting || ngx_terminate || service->leaving) {
+    if (ngx_exiting || service->leaving
+        || ngx_workflow_zone_outdated(service->zone))
+    {
+        /* another control plane may be the one to ask now */
+
         ngx_workflow_learn_free(l);
         return;
     }

@@ -34,10 +34,13 @@ static void ngx_workflow_register_free(ngx_workflow_registration_t *r);
 static void ngx_workflow_register_work(ngx_workflow_job_t *job);
 static void ngx_workflow_register_done(ngx_workflow_job_t *job);
 static void ngx_workflow_register_listed(ngx_workflow_service_t *service);
+static void ngx_workflow_register_late(ngx_workflow_service_t *service);
 static void ngx_workflow_register_namespace(ngx_workflow_service_t *service,
     wf_buf_t *text);
 static void ngx_workflow_withdraw_done(ngx_workflow_job_t *job);
 static ngx_uint_t ngx_workflow_withdraw_mine(ngx_workflow_service_t *service,
+    ngx_uint_t nobody);
+static ngx_uint_t ngx_workflow_withdraw_due(ngx_workflow_service_t *service,
     ngx_uint_t nobody);
 static void ngx_workflow_withdraw_log(ngx_workflow_service_t *service,
     ngx_workflow_registration_t *r);
@@ -105,9 +108,11 @@ ngx_workflow_register_timer(ngx_event_t *ev)
     queue = service->consumer.queue;
 
     if (ngx_exiting || service->leaving || service->registering
-        || !queue->listens || !queue->is_ready)
+        || !queue->listens || !queue->is_ready
+        || ngx_workflow_zone_outdated(service->zone))
     {
-        /* when it listens it is told so */
+        /* when it listens it is told so; after a reload it is the new workers'
+         * turn */
 
         return;
     }
@@ -219,6 +224,10 @@ ngx_workflow_register_work(ngx_workflow_job_t *job)
     r->rc = wf_http_request(job->service->http, &r->x);
     r->error = r->x.error;
 
+    if (r->rc == 0) {
+        ngx_workflow_learn_withdraw(job->service, job->service->http);
+    }
+
     /* what says anything else is no control plane */
 
     if (r->rc == 0 && r->body.len) {
@@ -234,13 +243,23 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
 {
     ngx_workflow_registration_t *r = (ngx_workflow_registration_t *) job;
 
+    ngx_uint_t               outdated;
     ngx_msec_t               delay;
     ngx_workflow_service_t  *service;
 
     service = job->service;
     service->registering = 0;
 
-    if (r->rc == 0) {
+    outdated = ngx_workflow_zone_outdated(service->zone);
+
+    if (outdated) {
+
+        /* also when there was no answer */
+
+        ngx_workflow_register_late(service);
+        delay = 0;
+
+    } else if (r->rc == 0) {
         ngx_workflow_register_listed(service);
         ngx_workflow_register_namespace(service, &r->topic_namespace);
 
@@ -262,7 +281,7 @@ ngx_workflow_register_done(ngx_workflow_job_t *job)
 
     ngx_workflow_register_free(r);
 
-    if (!ngx_exiting && !service->leaving) {
+    if (!ngx_exiting && !service->leaving && !outdated) {
         ngx_workflow_zone_next_turn(&service->shared->due, delay);
         ngx_add_timer(&service->register_timer, delay + 1);
     }
@@ -292,6 +311,24 @@ ngx_workflow_register_listed(ngx_workflow_service_t *service)
 
     shared->failures = 0;
     shared->registered = key;
+}
+
+
+/* It may have been listed by a configuration that was replaced meanwhile; if
+ * it is not to be there any more this worker withdraws it when it leaves. */
+
+static void
+ngx_workflow_register_late(ngx_workflow_service_t *service)
+{
+    ngx_atomic_uint_t       key;
+    ngx_workflow_shared_t  *shared;
+
+    key = ngx_workflow_control_key(service);
+    shared = service->shared;
+
+    if (shared->configured != key && shared->registered != key) {
+        shared->previous = key;
+    }
 }
 
 
@@ -347,7 +384,6 @@ ngx_workflow_register_leave(ngx_workflow_service_t *service, ngx_uint_t nobody)
 
         if (ngx_workflow_register_post(service, 1) == NGX_OK) {
             service->registering = 1;
-            ngx_workflow_hold();
             return NGX_AGAIN;
         }
 
@@ -367,8 +403,6 @@ ngx_workflow_withdraw_done(ngx_workflow_job_t *job)
 
     ngx_workflow_withdraw_log(job->service, r);
     ngx_workflow_register_free(r);
-
-    ngx_workflow_release();
 }
 
 
@@ -377,11 +411,19 @@ ngx_workflow_register_exit(ngx_workflow_service_t *service, ngx_uint_t nobody)
 {
     ngx_int_t                     rc;
     wf_http_t                    *http;
+    ngx_uint_t                    listed, probed;
     wf_http_conf_t                conf;
     ngx_workflow_registration_t  *r;
 
-    if (service->http == NULL || !ngx_workflow_withdraw_mine(service, nobody))
-    {
+    if (service->http == NULL) {
+        return NGX_OK;
+    }
+
+    listed = ngx_workflow_withdraw_mine(service, nobody);
+    probed = service->shared->probed
+             && ngx_workflow_withdraw_due(service, nobody);
+
+    if (!listed && !probed) {
         return NGX_OK;
     }
 
@@ -389,23 +431,32 @@ ngx_workflow_register_exit(ngx_workflow_service_t *service, ngx_uint_t nobody)
 
     conf = service->control;
     conf.timeout = ngx_min(conf.timeout, NGX_WORKFLOW_REGISTER_EXIT);
+    conf.leaving = NULL;
 
-    rc = NGX_ERROR;
+    rc = NGX_OK;
     http = wf_http_create(&conf);
-    r = ngx_workflow_register_create(service, 1);
 
-    if (http && r) {
-        r->rc = wf_http_request(http, &r->x);
-        rc = r->x.status ? NGX_OK : NGX_ERROR;
-    }
+    if (listed) {
+        rc = NGX_ERROR;
+        r = ngx_workflow_register_create(service, 1);
 
-    ngx_workflow_withdraw_log(service, http ? r : NULL);
+        if (http && r) {
+            r->rc = wf_http_request(http, &r->x);
+            rc = r->x.status ? NGX_OK : NGX_ERROR;
+        }
 
-    if (r) {
-        ngx_workflow_register_free(r);
+        ngx_workflow_withdraw_log(service, http ? r : NULL);
+
+        if (r) {
+            ngx_workflow_register_free(r);
+        }
     }
 
     if (http) {
+        if (probed && rc == NGX_OK) {
+            ngx_workflow_learn_withdraw(service, http);
+        }
+
         wf_http_free(http);
     }
 
@@ -422,15 +473,23 @@ ngx_workflow_withdraw_mine(ngx_workflow_service_t *service, ngx_uint_t nobody)
     ngx_atomic_uint_t       key;
     ngx_workflow_shared_t  *shared;
 
-    key = ngx_workflow_control_key(service);
-    shared = service->shared;
-
-    if (!nobody && shared->configured == key) {
+    if (!ngx_workflow_withdraw_due(service, nobody)) {
         return 0;
     }
 
+    key = ngx_workflow_control_key(service);
+    shared = service->shared;
+
     return ngx_atomic_cmp_set(&shared->registered, key, 0)
            || ngx_atomic_cmp_set(&shared->previous, key, 0);
+}
+
+
+static ngx_uint_t
+ngx_workflow_withdraw_due(ngx_workflow_service_t *service, ngx_uint_t nobody)
+{
+    return nobody
+           || service->shared->configured != ngx_workflow_control_key(service);
 }
 
 

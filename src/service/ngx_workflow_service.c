@@ -70,9 +70,6 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
 
     service->consumer.data = service;
 
-    ngx_queue_insert_tail(&service->consumer.queue->consumers,
-                          &service->consumer.link);
-
     service->poll.handler = ngx_workflow_service_poll;
     service->poll.data = service;
     service->poll.log = service->log;
@@ -88,14 +85,22 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
 }
 
 
-void
+ngx_int_t
 ngx_workflow_service_start(ngx_workflow_service_t *service)
 {
+    if (ngx_workflow_queue_join(&service->consumer, service->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    service->started = 1;
+
     if (service->running) {
         ngx_add_timer(&service->poll, service->step_interval);
         ngx_workflow_bell_hungry(&service->consumer, 1);
         ngx_workflow_lease_start(service);
     }
+
+    return NGX_OK;
 }
 
 

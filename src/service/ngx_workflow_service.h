@@ -97,6 +97,7 @@ typedef struct {
     ngx_event_t                register_timer;
     ngx_pool_t                *learned;          /* what it has told */
 
+    unsigned                   started:1;        /* its queue is known */
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
     unsigned                   rung:1;           /* meanwhile */
@@ -111,10 +112,10 @@ typedef struct {
 /* Which control plane it has, as a number that workers share; 0: none. */
 ngx_atomic_uint_t ngx_workflow_control_key(ngx_workflow_service_t *service);
 
-/* In a worker, before and after its queue is opened. */
+/* In a worker; and when its queue and namespace are known. */
 ngx_int_t ngx_workflow_service_open(ngx_workflow_service_t *service,
     ngx_cycle_t *cycle);
-void ngx_workflow_service_start(ngx_workflow_service_t *service);
+ngx_int_t ngx_workflow_service_start(ngx_workflow_service_t *service);
 
 /* Claim no more. */
 void ngx_workflow_service_leave(ngx_workflow_service_t *service);

@@ -46,6 +46,10 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     ngx_workflow_call_t        *call;
     ngx_workflow_submission_t   s;
 
+    if (!service->started) {
+        return NULL;
+    }
+
     ngx_memzero(&s, sizeof(ngx_workflow_submission_t));
 
     s.task_id.data = (u_char *) m->task_id.data;

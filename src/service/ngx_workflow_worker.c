@@ -13,11 +13,11 @@
 
 static ngx_int_t ngx_workflow_worker_name(ngx_cycle_t *cycle,
     ngx_str_t *machine, ngx_str_t *name);
-static ngx_int_t ngx_workflow_worker_begin(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_listening(ngx_workflow_queue_t *queue);
 static void ngx_workflow_worker_idle(ngx_workflow_redis_t *redis);
 static void ngx_workflow_worker_stop(void);
 static void ngx_workflow_worker_handover(ngx_event_t *ev);
+static ngx_int_t ngx_workflow_worker_heir(void);
 static ngx_int_t ngx_workflow_worker_withdraw(ngx_uint_t nobody);
 static void ngx_workflow_worker_withdraw_now(void);
 static ngx_uint_t ngx_workflow_worker_upgrading(void);
@@ -28,10 +28,12 @@ static ngx_array_t  *ngx_workflow_plugins;
 static ngx_array_t  *ngx_workflow_queues;
 static ngx_array_t  *ngx_workflow_services;
 
+static ngx_uint_t       ngx_workflow_unknown;    /* services that learn */
 static ngx_shm_zone_t  *ngx_workflow_zone;
 static ngx_event_t      ngx_workflow_handover;
 static ngx_msec_t       ngx_workflow_leaving;
 static ngx_uint_t       ngx_workflow_upgrading;
+static ngx_uint_t       ngx_workflow_heir_seen;
 
 
 ngx_int_t
@@ -45,6 +47,13 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
     ngx_workflow_queue_t    **queue;
     ngx_workflow_plugin_t    *plugin;
     ngx_workflow_service_t  **service;
+
+    service = services->elts;
+
+    /* opening plugins may take long, and old workers look for us */
+
+    ngx_workflow_zone = service[0]->zone;
+    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_STARTING);
 
     if (ngx_workflow_worker_name(cycle, &machine, &name) != NGX_OK
         || ngx_workflow_wake_open(cycle->log) != NGX_OK)
@@ -86,8 +95,6 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         queue[i]->listening = ngx_workflow_worker_listening;
     }
 
-    service = services->elts;
-
     /* before there are threads that use it */
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
@@ -95,9 +102,6 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
                       "curl_global_init() failed");
         return NGX_ERROR;
     }
-
-    ngx_workflow_zone = service[0]->zone;
-    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_STARTING);
 
     for (i = 0; i < services->nelts; i++) {
 
@@ -119,16 +123,10 @@ ngx_workflow_worker_open(ngx_cycle_t *cycle, ngx_array_t *plugins,
         }
 
         if (ngx_workflow_learn_needed(service[i])) {
-            service[i]->consumer.queue->unknown++;
+            ngx_workflow_unknown++;
             ngx_workflow_learn_start(service[i]);
-        }
-    }
 
-    for (i = 0; i < queues->nelts; i++) {
-
-        if (!ngx_queue_empty(&queue[i]->consumers) && queue[i]->unknown == 0
-            && ngx_workflow_worker_begin(queue[i]) != NGX_OK)
-        {
+        } else if (ngx_workflow_service_start(service[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -155,47 +153,28 @@ ngx_workflow_worker_learned(ngx_workflow_service_t *service,
         *conf = *redis;
     }
 
+    ngx_workflow_unknown--;
+
     if (ngx_workflow_consumer_init(&service->consumer, topic_namespace,
                                    service->learned)
         != NGX_OK
-        || (--queue->unknown == 0
-            && ngx_workflow_worker_begin(queue) != NGX_OK))
+        || ngx_workflow_service_start(service) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_EMERG, service->log, 0,
                       "workflow_service \"%V\" is not served: no memory",
                       &service->name);
+
+        /* others may have waited for it only */
+
+        ngx_workflow_worker_listening(queue);
     }
-}
-
-
-/* All that is to be known of the queue's services is known. */
-
-static ngx_int_t
-ngx_workflow_worker_begin(ngx_workflow_queue_t *queue)
-{
-    ngx_uint_t                i;
-    ngx_workflow_service_t  **service;
-
-    if (ngx_workflow_queue_open(queue, ngx_cycle->log) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    service = ngx_workflow_services->elts;
-
-    for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        if (service[i]->graph && service[i]->consumer.queue == queue) {
-            ngx_workflow_service_start(service[i]);
-        }
-    }
-
-    return NGX_OK;
 }
 
 
 static void
 ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, waits;
     ngx_workflow_queue_t    **q;
     ngx_workflow_service_t  **service;
 
@@ -206,26 +185,29 @@ ngx_workflow_worker_listening(ngx_workflow_queue_t *queue)
     service = ngx_workflow_services->elts;
 
     for (i = 0; i < ngx_workflow_services->nelts; i++) {
-        if (service[i]->consumer.queue == queue && queue->listens
-            && queue->is_ready)
+        if (service[i]->consumer.queue == queue && service[i]->started
+            && queue->listens && queue->is_ready)
         {
             ngx_workflow_register_listening(service[i]);
         }
     }
 
+    /* old workers go on listening for those that do not know yet to what */
+
+    waits = ngx_workflow_unknown;
     q = ngx_workflow_queues->elts;
 
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
         if (!ngx_queue_empty(&q[i]->consumers)
             && (!q[i]->listens || !q[i]->is_ready))
         {
-            ngx_workflow_zone_worker(ngx_workflow_zone,
-                                     NGX_WORKFLOW_WORKER_STARTING);
-            return;
+            waits = 1;
         }
     }
 
-    ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_LISTENING);
+    ngx_workflow_zone_worker(ngx_workflow_zone,
+                             waits ? NGX_WORKFLOW_WORKER_STARTING
+                                   : NGX_WORKFLOW_WORKER_LISTENING);
 }
 
 
@@ -285,21 +267,19 @@ ngx_workflow_worker_stop(void)
 
 /*
  * Pub/Sub does not wait: this worker listens until one of those that were
- * started in its place does, be it by this master or by another one.
+ * started in its place does, be it by this master or by another one; but not
+ * for ever.  After a reload what becomes of a service is said by the newer
+ * configuration, and not by who is there.
  */
 
 static void
 ngx_workflow_worker_handover(ngx_event_t *ev)
 {
     ngx_int_t               rc;
-    ngx_uint_t              i;
+    ngx_uint_t              i, nobody;
     ngx_workflow_queue_t  **queue;
 
-    rc = ngx_workflow_zone_heir(ngx_workflow_zone);
-
-    if (rc == NGX_DECLINED && ngx_workflow_upgrading) {
-        rc = ngx_workflow_worker_others();
-    }
+    rc = ngx_workflow_worker_heir();
 
     if (rc == NGX_AGAIN
         && ngx_current_msec - ngx_workflow_leaving < NGX_WORKFLOW_HANDOVER)
@@ -310,7 +290,10 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
 
     /* what is sent until it is withdrawn is still taken */
 
-    if (ngx_workflow_worker_withdraw(rc == NGX_DECLINED) == NGX_AGAIN) {
+    nobody = rc == NGX_DECLINED
+             && !ngx_workflow_zone_outdated(ngx_workflow_zone);
+
+    if (ngx_workflow_worker_withdraw(nobody) == NGX_AGAIN) {
         ngx_add_timer(ev, NGX_WORKFLOW_HANDOVER_INTERVAL);
         return;
     }
@@ -324,6 +307,35 @@ ngx_workflow_worker_handover(ngx_event_t *ev)
     }
 
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
+}
+
+
+/* Whether another worker listens; NGX_AGAIN: one will, NGX_DECLINED: none. */
+
+static ngx_int_t
+ngx_workflow_worker_heir(void)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_workflow_zone_heir(ngx_workflow_zone);
+
+    if (rc != NGX_DECLINED) {
+        ngx_workflow_heir_seen = 1;
+        return rc;
+    }
+
+    if (ngx_workflow_upgrading
+        || ngx_workflow_zone_replaced(ngx_workflow_zone))
+    {
+        return ngx_workflow_worker_others();
+    }
+
+    /* those of a newer configuration may be late; if they have been there they
+     * leave as well */
+
+    return ngx_workflow_zone_outdated(ngx_workflow_zone)
+           && !ngx_workflow_heir_seen
+           ? NGX_AGAIN : NGX_DECLINED;
 }
 
 
@@ -358,6 +370,7 @@ ngx_workflow_worker_withdraw_now(void)
     ngx_workflow_service_t  **service;
 
     nobody = !ngx_workflow_upgrading
+             && !ngx_workflow_zone_outdated(ngx_workflow_zone)
              && ngx_workflow_zone_heir(ngx_workflow_zone) == NGX_DECLINED;
 
     service = ngx_workflow_services->elts;

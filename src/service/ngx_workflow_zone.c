@@ -6,18 +6,34 @@
 typedef struct {
     ngx_atomic_t             pid;
     ngx_atomic_t             state;
+    ngx_atomic_t             generation;
 } ngx_workflow_worker_t;
+
+/* Configurations are counted: "generation" is the newest one's number. */
 
 typedef struct {
     ngx_workflow_shared_t   *services;
+    ngx_atomic_t             generation;
+    ngx_atomic_t             replaced;
     ngx_workflow_worker_t    workers[NGX_MAX_PROCESSES];
 } ngx_workflow_zone_t;
+
+
+static ngx_workflow_shared_t *ngx_workflow_zone_find(ngx_shm_zone_t *zone,
+    ngx_str_t *name);
+
+
+/* This process' own: set in the master, workers have it by fork(). */
+
+static ngx_atomic_uint_t  ngx_workflow_generation;
 
 
 size_t
 ngx_workflow_zone_size(ngx_uint_t n)
 {
-    return 8 * ngx_pagesize + 2 * sizeof(ngx_workflow_zone_t) + n * 2048;
+    return 8 * ngx_pagesize
+           + ngx_align(sizeof(ngx_workflow_zone_t), ngx_pagesize)
+           + n * 2048;
 }
 
 
@@ -28,16 +44,13 @@ ngx_workflow_zone_shared(ngx_shm_zone_t *zone, ngx_str_t *name)
     ngx_workflow_zone_t    *all;
     ngx_workflow_shared_t  *shared;
 
+    shared = ngx_workflow_zone_find(zone, name);
+    if (shared) {
+        return shared;
+    }
+
     pool = (ngx_slab_pool_t *) zone->shm.addr;
     all = pool->data;
-
-    for (shared = all->services; shared; shared = shared->next) {
-        if (shared->len == name->len
-            && ngx_memcmp(shared->name, name->data, name->len) == 0)
-        {
-            return shared;
-        }
-    }
 
     shared = ngx_slab_calloc(pool, sizeof(ngx_workflow_shared_t) + name->len);
     if (shared == NULL) {
@@ -57,11 +70,91 @@ ngx_workflow_zone_shared(ngx_shm_zone_t *zone, ngx_str_t *name)
 }
 
 
-void
-ngx_workflow_zone_configure(ngx_shm_zone_t *zone,
-    ngx_workflow_shared_t *shared, ngx_atomic_uint_t key)
+static ngx_workflow_shared_t *
+ngx_workflow_zone_find(ngx_shm_zone_t *zone, ngx_str_t *name)
 {
-    ngx_str_t  nothing;
+    ngx_slab_pool_t        *pool;
+    ngx_workflow_zone_t    *all;
+    ngx_workflow_shared_t  *shared;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    for (shared = all->services; shared; shared = shared->next) {
+        if (shared->len == name->len
+            && ngx_memcmp(shared->name, name->data, name->len) == 0)
+        {
+            return shared;
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+ngx_workflow_zone_next(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t      *pool;
+    ngx_workflow_zone_t  *all;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    ngx_workflow_generation = ++all->generation;
+}
+
+
+void
+ngx_workflow_zone_replace(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t      *pool;
+    ngx_workflow_zone_t  *all;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    all->replaced = 1;
+}
+
+
+ngx_uint_t
+ngx_workflow_zone_replaced(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t      *pool;
+    ngx_workflow_zone_t  *all;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    return all->replaced;
+}
+
+
+ngx_uint_t
+ngx_workflow_zone_outdated(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t      *pool;
+    ngx_workflow_zone_t  *all;
+
+    pool = (ngx_slab_pool_t *) zone->shm.addr;
+    all = pool->data;
+
+    return all->replaced || all->generation != ngx_workflow_generation;
+}
+
+
+void
+ngx_workflow_zone_configure(ngx_shm_zone_t *zone, ngx_str_t *name,
+    ngx_atomic_uint_t key)
+{
+    ngx_str_t               nothing;
+    ngx_workflow_shared_t  *shared;
+
+    shared = ngx_workflow_zone_find(zone, name);
+    if (shared == NULL) {
+        return;
+    }
 
     if (shared->configured != key) {
         ngx_str_null(&nothing);
@@ -198,6 +291,7 @@ ngx_workflow_zone_worker(ngx_shm_zone_t *zone,
     worker = &shared->workers[ngx_process_slot];
 
     worker->state = state;
+    worker->generation = ngx_workflow_generation;
     ngx_memory_barrier();
     worker->pid = ngx_pid;
 }
@@ -222,6 +316,7 @@ ngx_workflow_zone_heir(ngx_shm_zone_t *zone)
         pid = (ngx_pid_t) worker->pid;
 
         if (pid == 0 || pid == ngx_pid
+            || worker->generation != shared->generation
             || (worker->state != NGX_WORKFLOW_WORKER_STARTING
                 && worker->state != NGX_WORKFLOW_WORKER_LISTENING)
             || (kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH))

@@ -17,7 +17,8 @@ size_t ngx_workflow_zone_size(ngx_uint_t n);
 
 /*
  * What the workers share of a service.  They are plain words that whoever knows
- * a newer value overwrites: no lock can be left behind.
+ * a newer value overwrites, and need no lock.  What is "learned" has the slab
+ * pool's, which the master unlocks when a worker dies with it.
  */
 
 typedef struct ngx_workflow_shared_s  ngx_workflow_shared_t;
@@ -35,6 +36,8 @@ struct ngx_workflow_shared_s {
     ngx_atomic_t             due;          /* the next registration: a turn */
     ngx_atomic_t             failures;     /* since the last good one */
     ngx_atomic_t             asked;        /* what it has told: a turn */
+    ngx_atomic_t             probed;       /* where NAME:namespace may be
+                                              listed; 0: nowhere */
 
     ngx_str_t                learned;      /* by ngx_workflow_zone_learned() */
     ngx_uint_t               kept;         /* used by the master */
@@ -48,12 +51,24 @@ struct ngx_workflow_shared_s {
 ngx_workflow_shared_t *ngx_workflow_zone_shared(ngx_shm_zone_t *zone,
     ngx_str_t *name);
 
-/* In the master, with each configuration: those that are configured, one by one,
- * and then what becomes of the others.  What another control plane has told is
- * forgotten. */
-void ngx_workflow_zone_configure(ngx_shm_zone_t *zone,
-    ngx_workflow_shared_t *shared, ngx_atomic_uint_t key);
+/*
+ * In the master, with each configuration that comes into force: that it is the
+ * newest one from now on; or that it has another zone, in the one that its
+ * predecessor had.
+ */
+void ngx_workflow_zone_next(ngx_shm_zone_t *zone);
+void ngx_workflow_zone_replace(ngx_shm_zone_t *zone);
+
+/* Then those that are configured, one by one, and what becomes of the others.
+ * What another control plane has told is forgotten. */
+void ngx_workflow_zone_configure(ngx_shm_zone_t *zone, ngx_str_t *name,
+    ngx_atomic_uint_t key);
 void ngx_workflow_zone_configured(ngx_shm_zone_t *zone);
+
+/* In a worker: whether there is a newer configuration than its own, so that
+ * others take its place, sooner or later; whether they have another zone. */
+ngx_uint_t ngx_workflow_zone_outdated(ngx_shm_zone_t *zone);
+ngx_uint_t ngx_workflow_zone_replaced(ngx_shm_zone_t *zone);
 
 /* A copy of what a control plane has told; len 0: nothing. */
 ngx_int_t ngx_workflow_zone_learned(ngx_shm_zone_t *zone,
@@ -74,10 +89,10 @@ ngx_msec_t ngx_workflow_zone_until(ngx_atomic_t *word);
 
 /*
  * Whether this process listens.  A worker that leaves goes on listening until
- * one that stays does: ngx_workflow_zone_heir() is NGX_OK when there is one,
- * NGX_AGAIN when one is about to, NGX_DECLINED when nobody stays.  The workers
- * of another master have a zone of their own: how many listen here is what
- * they are told from.
+ * one that stays does: ngx_workflow_zone_heir() is NGX_OK when one of the
+ * newest configuration does, NGX_AGAIN when one is about to, NGX_DECLINED when
+ * there is none.  The workers of another master, and of another zone, are not
+ * seen here: how many listen here is what they are told from.
  */
 
 typedef enum {

@@ -11,8 +11,8 @@
  * Python service has left (queues, events in progress) belongs to a run that is
  * over.  Nothing is unpickled.
  *
- * With secrets there is an "hmac": HMAC-SHA256, in hexadecimal, of the session's
- * id, a line feed and the text of "state".
+ * With secrets there is an "hmac": HMAC-SHA256, in hexadecimal, of the
+ * session's id, a line feed and the text of "state".
  */
 
 #ifndef WF_STATE_H_INCLUDED_

@@ -1,4 +1,4 @@
-/* The control plane of a workflow_service: its URL, and the queue it tells of. */
+/* The control plane of a workflow_service: its URL, and its queue. */
 
 #include "ngx_http_workflow.h"
 

@@ -1,5 +1,5 @@
-/* The files that a control plane takes: certificates, and secrets that sign what
- * is kept there. */
+/* The files that a control plane takes: certificates, and secrets that sign
+ * what is kept there. */
 
 #include "ngx_http_workflow.h"
 

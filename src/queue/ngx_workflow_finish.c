@@ -24,7 +24,7 @@ struct ngx_workflow_ends_s {
     ngx_workflow_consumer_t    *consumer;
     time_t                      ttl;
     time_t                      session_ttl;
-    wf_buf_t                    text;        /* arguments, as Redis wants them */
+    wf_buf_t                    text;        /* arguments, as they are sent */
     ngx_uint_t                  nargs;
     ngx_uint_t                  n;
     ngx_workflow_finish_pt      handlers[NGX_WORKFLOW_MAX_ENDS];

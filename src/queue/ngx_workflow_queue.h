@@ -241,8 +241,8 @@ void ngx_workflow_call_forget(ngx_workflow_call_t *call);
 void ngx_workflow_hold(void);
 void ngx_workflow_release(void);
 
-/* ngx_workflow_finish.c: at the end of a worker, before and after the connection
- * is closed */
+/* ngx_workflow_finish.c: at the end of a worker, before and after the
+ * connection is closed */
 void ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer);
 void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
 

@@ -119,8 +119,8 @@ ngx_int_t ngx_workflow_redis_subscribe(ngx_workflow_redis_t *redis, int argc,
 
 /*
  * ngx_workflow_url.c: where a URL points to, "redis://[user[:password]@]host
- * [:port][/database]" and so on; names are looked up, so not in a worker's event
- * loop.  Otherwise what is wrong with it, without the URL, which may hold a
+ * [:port][/database]" and so on; names are looked up, so not in a worker's
+ * event loop.  Otherwise what is wrong with it, without the URL, which may hold a
  * password; NULL, NGX_CONF_OK: nothing.  NGX_CONF_ERROR: no memory.
  */
 char *ngx_workflow_url(ngx_pool_t *pool, ngx_workflow_redis_conf_t *redis,

@@ -199,8 +199,8 @@ ngx_workflow_call_t *ngx_workflow_task_result(
 
 /*
  * ngx_workflow_lock.c: a lock of a task's session, among all services and
- * machines of its namespace.  keep: milliseconds after which it is gone; 0: give
- * it back.  The answer is 1, or 0 as long as another task has it.
+ * machines of its namespace.  keep: milliseconds after which it is gone; 0:
+ * give it back.  The answer is 1, or 0 as long as another task has it.
  */
 ngx_workflow_call_t *ngx_workflow_task_lock(
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,

@@ -16,8 +16,8 @@ ngx_msec_t ngx_workflow_control_delay(ngx_workflow_service_t *service,
     ngx_uint_t failures);
 
 /*
- * ngx_workflow_learn.c: whether there is something that nginx.conf leaves to the
- * control plane, the topic namespace or the queue; ask for it until it is told,
+ * ngx_workflow_learn.c: whether there is something that nginx.conf leaves to
+ * the control plane, the topic namespace or the queue; ask for it until it is told,
  * then call ngx_workflow_worker_learned().
  */
 ngx_uint_t ngx_workflow_learn_needed(ngx_workflow_service_t *service);
@@ -29,7 +29,7 @@ void ngx_workflow_learn_start(ngx_workflow_service_t *service);
 void ngx_workflow_learn_withdraw(ngx_workflow_service_t *service,
     wf_http_t *http);
 
-/* ngx_workflow_register.c: begin, and look again now that the worker listens. */
+/* ngx_workflow_register.c: begin; look again now that the worker listens. */
 void ngx_workflow_register_start(ngx_workflow_service_t *service);
 void ngx_workflow_register_listening(ngx_workflow_service_t *service);
 

@@ -1,7 +1,7 @@
 /*
  * The service is listed by its control plane: by one worker, once it listens,
- * and again on a timer, because the list is in the control plane's memory; until
- * the service goes away for good.
+ * and again on a timer, because the list is in the control plane's memory;
+ * until the service goes away for good.
  */
 
 #include "ngx_workflow_control.h"
@@ -186,7 +186,8 @@ ngx_workflow_register_create(ngx_workflow_service_t *service,
         host.len = service->host.len;
 
         wf_control_service(&r->body, name, description, host, service->port);
-        wf_buf_add(&r->path, "/services/register", sizeof("/services/register"));
+        wf_buf_adds(&r->path, "/services/register");
+        wf_buf_addc(&r->path, '\0');
     }
 
     if (r->path.failed || r->body.failed) {

@@ -60,13 +60,13 @@ struct ngx_workflow_run_s {
 
     ngx_workflow_session_e     session;
     ngx_workflow_session_job_t  *saving_session;
-    ngx_msec_t                 lock_at;      /* when to lock it, or renew that */
+    ngx_msec_t                 lock_at;      /* when to ask for its lock */
     ngx_msec_t                 locked_at;    /* when that was last asked for */
     ngx_msec_t                 patience;     /* until when it is */
     ngx_msec_t                 pause;        /* look again then, if not 0 */
     wf_buf_t                   session_error;
 
-    unsigned                   locking:1;    /* the session's lock is asked for */
+    unsigned                   locking:1;    /* that is asked for */
     unsigned                   unread:1;     /* the session's state, */
     unsigned                   unsaved:1;    /* for session_error */
     unsigned                   timed_out:1;
@@ -175,8 +175,8 @@ ngx_int_t ngx_workflow_run_finish(ngx_workflow_run_t *run,
     wf_run_state_t state);
 
 /* Compose what waits to be published, as much as one call takes (last: the last
- * of it ends the task); publish all but that before, or all but the last event; take what was sent off the
- * list; look at what the script says of the fence. */
+ * of it ends the task); publish all but that before, or all but the last event;
+ * take what was sent off the list; look at what the script says of the fence. */
 ngx_int_t ngx_workflow_outbox_drain(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_outbox_before_end(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
@@ -197,8 +197,8 @@ size_t ngx_workflow_session_changed(ngx_workflow_run_t *run);
 
 /*
  * ngx_workflow_subtask.c: send the tasks that the run has for other services,
- * NGX_AGAIN: not all of them are sent yet; forget them; the result of a task for
- * the one that has sent it, whose text is event's; a message for the control
+ * NGX_AGAIN: not all of them are sent yet; forget them; the result of a task
+ * for the one that has sent it, whose text is event's; a message for the control
  * plane.
  */
 ngx_int_t ngx_workflow_subtask_send(ngx_workflow_run_t *run);

@@ -26,8 +26,8 @@ my $plugins = File::Spec->rel2abs($ENV{TEST_NGINX_WORKFLOWS}
 # http: what stands in http{}; locations: what stands in the server{}; main:
 # lines for the top level; workers; env: a hash for its environment; module 0:
 # is not loaded; start 0: is not started; daemon 1: as a daemon; under: a
-# command that runs it.  @PLUGINS@, @PORT@ and @DIR@ are replaced.  By default there is a thread pool "workflow"
-# of 8 threads.
+# command that runs it.  @PLUGINS@, @PORT@ and @DIR@ are replaced.  By default
+# there is a thread pool "workflow" of 8 threads.
 
 sub new {
     my ($class, %options) = @_;
@@ -300,8 +300,8 @@ sub alarms {
     my ($self, @expected) = @_;
     return grep {
         my $line = $_;
-        $line =~ /^(?:\S+ \S+|nginx:) \[(?:alert|emerg|crit)\]|Sanitizer|runtime error:/
-            && !grep { $line =~ $_ } @expected;
+        $line =~ /^(?:\S+ \S+|nginx:)\ \[(?:alert|emerg|crit)\]
+            |Sanitizer|runtime\ error:/x && !grep { $line =~ $_ } @expected;
     } split /^/, $self->log;
 }
 

@@ -188,7 +188,7 @@ for my $seconds (1.2, 3) {
 @ids = tasks(24, ms => 150);
 my @waiting = map { $t->accept("aof-$_", ask => 1) } 1 .. 3;
 $t->is_in('waiting', @waiting);
-$t->redis->stop('KILL');
+$t->kill_redis;
 sleep 0.2;
 $t->restart_redis;
 $t->respond(@ids, @waiting);

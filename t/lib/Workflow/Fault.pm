@@ -96,6 +96,18 @@ sub follow {
     $self->{follower} = $new;
 }
 
+# Redis is killed, but not between a command and what it has published, which
+# it does not repeat.
+
+sub kill_redis {
+    my ($self) = @_;
+    my @workers = $self->nginx->workers;
+    kill STOP => @workers;
+    $self->client->ping for 1 .. 3;
+    $self->redis->stop('KILL');
+    kill CONT => @workers;
+}
+
 # Redis is started again and nobody but us has seen it before we look.
 
 sub restart_redis {

@@ -234,7 +234,7 @@ $(bench): $(bench_sources) t/bench/bench.h $(BUILD)/bench/scripts.h $(settings)
 bench bench-quick bench-peers:
 	conf/packages.sh bench
 	$(MAKE) all $(bench)
-	$(bench_run) $(subst bench,full,$(subst bench-,,$@))
+	$(bench_run) $(subst bench,full,$(subst bench-,,$@)) $(ONLY)
 
 
 # Fuzzing by libFuzzer; what it finds of interest is kept below $(BUILD).

@@ -2,13 +2,13 @@
  * bench COMMAND NAME=VALUE...: load for bench.pl, and the floors that the
  * module is measured against.  What was measured is printed as JSON.
  *
- *     fill    queue tasks by the accept script, pipelined
- *     drain   claim and end them by the scripts, pipelined: the floor
- *     go      hand tasks that were filled into a stage to the service's workers
- *             at once, and wait until n of them have ended
- *     alone   accept, claim, end and hear of one task after the other: the floor
- *     send    tasks or events by HTTP or Pub/Sub, and their completed_task
- *     proxy   TCP with a delay
+ *     fill   queue tasks by the accept script, pipelined
+ *     drain  claim and end them by the scripts, pipelined: the floor
+ *     go     hand tasks that were filled into a stage to the service's workers
+ *            at once, and wait until n of them have ended
+ *     alone  accept, claim, end and hear of one task after the other: the floor
+ *     send   tasks or events by HTTP or Pub/Sub, and their completed_task
+ *     proxy  TCP with a delay
  */
 
 #include <math.h>
@@ -90,6 +90,7 @@ bench_option(bench_t *b, char *arg)
         { "id", &b->id, NULL, NULL },
         { "via", &b->via, NULL, NULL },
         { "path", &b->path, NULL, NULL },
+        { "input", &b->input, NULL, NULL },
         { "n", NULL, &b->n, NULL },
         { "from", NULL, &b->from, NULL },
         { "size", NULL, &b->size, NULL },

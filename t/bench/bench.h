@@ -30,6 +30,7 @@ typedef struct {
     const char  *id;                     /* 8 characters that begin the ids */
     const char  *via;
     const char  *path;
+    const char  *input;                  /* of tasks; NULL: of echo */
     long         n;
     long         from;                   /* number of the first task */
     long         size;                   /* bytes of a message */

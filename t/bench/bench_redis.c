@@ -7,12 +7,13 @@
 
 #define BENCH_TASK                                                            \
     "{\"action\": \"new_task\", \"data\": {\"task_id\": \"%s\","              \
-    " \"session_id\": null, \"input\": \"{\\\"arg1\\\": \\\"%.*s\\\"}\"}}"
+    " \"session_id\": null,"                                                  \
+    " \"input\": \"{\\\"arg1\\\": \\\"%.*s\\\"}\"}}"
 
 #define BENCH_EVENT                                                           \
     "{\"action\": \"send_event\", \"data\": {\"task_id\": \"%s\","            \
     " \"session_id\": null, \"input\": \"{\\\"__is_pydantic\\\": true,"       \
-    " \\\"value\\\": {\\\"response\\\": \\\"%.*s\\\"},"                         \
+    " \\\"value\\\": {\\\"response\\\": \\\"%.*s\\\"},"                       \
     " \\\"qualified_name\\\":"                                                \
     " \\\"llama_index.core.workflow.events.HumanResponseEvent\\\"}\"}}"
 
@@ -60,6 +61,11 @@ void
 bench_input(const bench_t *b, char *input)
 {
     int  pad;
+
+    if (b->input != NULL) {
+        (void) snprintf(input, BENCH_TEXT, "%s", b->input);
+        return;
+    }
 
     pad = bench_pad(b, BENCH_TASK);
     (void) snprintf(input, BENCH_TEXT, "{\"arg1\": \"%.*s\"}", pad, bench_xs);

@@ -41,8 +41,8 @@ static void bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim);
 void
 bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
 {
-    char   data[3 * BENCH_PAD];
-    char  *x;
+    int   n;
+    char  data[3 * BENCH_PAD];
 
     bench_script(c, ngx_workflow_script_accept, s->accept);
     bench_script(c, ngx_workflow_script_claim, s->claim);
@@ -60,9 +60,9 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
 
     /* {"arg1": "xxx"}: "xxx_result" */
 
-    x = strchr(s->input, 'x');
-    (void) snprintf(s->result, sizeof(s->result), "\"%.*s_result\"",
-                    (int) strspn(x, "x"), x);
+    n = (int) strspn(s->input + strcspn(s->input, "x"), "x");
+    (void) snprintf(s->result, sizeof(s->result), "\"%.*s_result\"", n,
+                    s->input + strcspn(s->input, "x"));
 
     (void) snprintf(data, sizeof(data), "\"session_id\": null, \"data\":"
                     " {\"result\": %.1200s}, \"index\": 0", s->result);

@@ -1,8 +1,8 @@
 /*
- * Tasks by HTTP or Pub/Sub, or events for tasks that wait, and what is published
- * of their end.  window=N: so many are under way at a time; rate=N: so many in a
- * second, whatever becomes of them, each timed from the moment at which it was
- * due (open loop).
+ * Tasks by HTTP or Pub/Sub, or events for tasks that wait, and what is
+ * published of their end.  window=N: so many are under way at a time; rate=N:
+ * so many in a second, whatever becomes of them, each timed from the moment at
+ * which it was due (open loop).
  */
 
 #define _GNU_SOURCE

@@ -5,7 +5,12 @@ package Bench::Latency;
 use strict;
 use warnings;
 
-sub measure {
+use List::Util qw(min);
+
+use Bench::Report;
+use Bench::Tool;
+
+sub alone {
     my ($report, $stand, %size) = @_;
     my $n = $size{alone};
 
@@ -27,6 +32,53 @@ sub measure {
         $report->row("$what, p99", unit => 'us', at_most => 4,
             floor => $samples->{floor}{p99}, ours => $samples->{$via}{p99});
     }
+}
+
+# The peak is what gets through when 256 tasks are always under way.
+
+sub half {
+    my ($report, $stand, %size) = @_;
+    my $n = $size{half};
+    my $peak;
+
+    $stand->flush;
+    my $samples = $report->rounds('half of the peak',
+        alone => sub { $stand->bench('send', n => $size{alone}) },
+        peak => sub { $peak = $stand->bench('send', n => $n, window => 256) },
+        half => sub { $stand->bench('send', n => $n,
+            rate => int $peak->{rate} / 2) });
+
+    $report->group('At half of the peak rate, by Pub/Sub (open loop)',
+        'one task at a time');
+    $report->row('peak rate, 256 tasks under way', unit => '1/s',
+        ours => $samples->{peak}{rate});
+    $report->row('p50', unit => 'us', floor => $samples->{alone}{p50},
+        ours => $samples->{half}{p50});
+    $report->row('p99', unit => 'us', floor => $samples->{alone}{p99},
+        ours => $samples->{half}{p99}, at_most => 10);
+}
+
+sub human {
+    my ($report, $stand, %size) = @_;
+    my $n = $size{alone};
+
+    $stand->flush;
+    my $samples = $report->rounds('human',
+        fresh => sub { $stand->bench('send', n => $n) },
+        event => sub {
+            my $id = Bench::Tool::new_id();
+            $stand->bench('fill', service => 'ask', n => $n, id => $id);
+            $stand->parked('ask', $n);
+            return $stand->bench('send', service => 'ask', via => 'event',
+                n => $n, id => $id);
+        });
+
+    $report->group('A human in the loop: from the event to the end of a task'
+        . ' that was parked', 'a fresh task by Pub/Sub');
+    $report->row('p50', unit => 'us', at_most => 1.5,
+        floor => $samples->{fresh}{p50}, ours => $samples->{event}{p50});
+    $report->row('p99', unit => 'us',
+        floor => $samples->{fresh}{p99}, ours => $samples->{event}{p99});
 }
 
 1;

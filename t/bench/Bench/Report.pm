@@ -84,15 +84,18 @@ sub group {
 }
 
 # row($what, unit, ours => [samples], floor => [samples], at_least => or
-# at_most => the ratio that is the goal); without floor or goal it is reported.
+# at_most => the ratio that is the goal; difference 1: and not the ratio);
+# without floor or goal it is reported.
 
 sub row {
     my ($self, $what, %row) = @_;
     my @ratios;
 
     if ($row{floor}) {
-        @ratios = map { $row{ours}[$_] / $row{floor}[$_] }
-            0 .. min($#{ $row{ours} }, $#{ $row{floor} });
+        @ratios = map {
+            $row{difference} ? $row{ours}[$_] - $row{floor}[$_]
+                : $row{ours}[$_] / $row{floor}[$_];
+        } 0 .. min($#{ $row{ours} }, $#{ $row{floor} });
         $row{ratio} = spread(@ratios);
         $row{floor} = spread(@{ $row{floor} });
     }
@@ -165,7 +168,7 @@ sub print_line {
 
 sub print_table {
     my ($self) = @_;
-    my $group = '';
+    my ($group, $floor) = ('', '');
 
     print "\n";
     print_line('median (min..max)', qw(floor ours ratio goal), '');
@@ -174,11 +177,16 @@ sub print_table {
         if ($row->{group} ne $group) {
             $group = $row->{group};
             print "\n$group\n";
-            print "  floor: $row->{floor_is}\n" if $row->{floor_is};
+        }
+
+        if ($row->{floor_is} ne $floor) {
+            $floor = $row->{floor_is};
+            print "  floor: $floor\n";
         }
 
         print_line("  $row->{what}, $row->{unit}", text_of($row->{floor}),
-            text_of($row->{ours}), text_of($row->{ratio}), $row->{goal} // '',
+            text_of($row->{ours}), ($row->{difference} ? '+' : '')
+                . text_of($row->{ratio}), $row->{goal} // '',
             !defined $row->{goal} || $row->{reached} ? '' : 'MISSED');
     }
 

@@ -1,6 +1,6 @@
 package Bench::Stand;
 
-# What is measured: a Redis and an NGINX with one worker, and services on it.
+# What is measured: a Redis and an NGINX, and services on them.
 
 use strict;
 use warnings;
@@ -10,53 +10,55 @@ use Bench::Tool;
 
 use constant SIZE => 400;             # bytes of a message
 
-# Service => its directives.  Those that do not name a workflow have "echo".
-
-my %services = (
-    echo => '',
-    echo64 => 'max_concurrent_tasks 64;',
-    echo1024 => 'max_concurrent_tasks 1024;',
-    intake => 'running off;',
-);
-
-# services: more of them; plugins: paths; nginx: options of Workflow::Nginx
+# Options: services: name => directives, of the workflow echo and the queue
+# tasks if they name none; workers: 1; redis: a Workflow::Redis; queues: blocks
+# beside "tasks"; plugins: paths; floors 1: locations to compare with.
 
 sub new {
     my ($class, %options) = @_;
-    my $self = bless { redis => Workflow::Redis->new(conf =>
-        $options{redis_conf} // ''), options => \%options,
-        services => { %services, %{ $options{services} // {} } } }, $class;
+    my $self = bless { workers => 1, queues => '', plugins => [], %options },
+        $class;
 
+    $self->{redis} //= Workflow::Redis->new;
     $self->{nginx} = $self->new_nginx;
-    $self->floors;
+    $self->floors if $options{floors};
     return $self;
 }
 
 sub redis { return $_[0]{redis} }
 sub nginx { return $_[0]{nginx} }
+sub command { return $_[0]{redis}->redis }
 
 # One or two threads run steps of microseconds best, see README.md, Operation.
 
 sub new_nginx {
-    my ($self, %options) = @_;
-    my $services = $options{services} // $self->{services};
+    my ($self) = @_;
+    my @names = sort keys %{ $self->{services} };
     my @plugins = map { "workflow_load $_;\n" } '@PLUGINS@/echo.so',
-        '@PLUGINS@/ask.so', @{ $self->{options}{plugins} // [] };
+        '@PLUGINS@/ask.so', @{ $self->{plugins} };
     my $url = $self->redis->url;
 
     my $nginx = Workflow::Nginx->new(
-        workers => $options{workers} // 1, log_level => 'warn',
+        workers => $self->{workers}, log_level => 'warn',
         pool => "thread_pool workflow threads=2 max_queue=65536;\n",
-        http => <<"HTTP", locations => locations($services));
+        http => <<"HTTP", locations => $self->locations);
 keepalive_requests 1000000000;
 @plugins
 workflow_queue tasks { url $url; }
-@{ $options{queues} // [] }
-@{[ map { service($_, $services->{$_}) } sort keys %$services ]}
+$self->{queues}
+@{[ map { service($_, $self->{services}{$_}) } @names ]}
 HTTP
 
-    $self->redis->subscribed(1, map { "llama_deploy.$_" } keys %$services);
+    $self->ready($nginx);
     return $nginx;
+}
+
+# All of its workers listen.
+
+sub ready {
+    my ($self) = @_;
+    $self->redis->subscribed($self->{workers}, map { "llama_deploy.$_" }
+        keys %{ $self->{services} });
 }
 
 sub service {
@@ -67,9 +69,9 @@ sub service {
 }
 
 sub locations {
-    my ($services) = @_;
+    my ($self) = @_;
     return join '', map { "location /$_/ { workflow_pass $_; }\n" }
-        sort keys %$services;
+        sort keys %{ $self->{services} };
 }
 
 # Locations that answer as much as the service does, by "return".  It reads a
@@ -77,16 +79,14 @@ sub locations {
 
 sub floors {
     my ($self) = @_;
-    my $nginx = $self->nginx;
-    my $body = http_get($nginx->url('/intake/'))->{content};
+    my $body = http_get($self->nginx->url('/intake/'))->{content};
 
-    $nginx->write(locations => locations($self->{services}) . <<"LOCATIONS");
+    $self->nginx->write(locations => $self->locations . <<"LOCATIONS");
 location = /floor/get { default_type application/json; return 200 '$body'; }
 location = /floor/post { default_type application/json; return 200 null; }
 LOCATIONS
-    $nginx->reload;
-    $self->redis->subscribed(1, map { "llama_deploy.$_" }
-        keys %{ $self->{services} });
+    $self->nginx->reload;
+    $self->ready;
 }
 
 # bench for this Redis.
@@ -110,23 +110,42 @@ sub message_parts {
 
 # As it was before the first task.
 
-sub flush {
-    my ($self) = @_;
-    $self->redis->redis->flushall;
-}
+sub flush { $_[0]->command->flushall }
+
+sub key { my ($self, $service, $name) = @_;
+    return "{llama_deploy.$service}:$name" }
 
 sub length_of {
     my ($self, $service) = @_;
-    return $self->redis->redis->xlen("{llama_deploy.$service}:queue");
+    return $self->command->xlen($self->key($service, 'queue'));
+}
+
+# Until no task of the service runs.
+
+sub quiet {
+    my ($self, $service) = @_;
+    Workflow::wait_for(sub {
+        !$self->command->zcard($self->key($service, 'leases'));
+    }, 30, "$service to be idle");
+}
+
+# Until so many tasks are parked.
+
+sub parked {
+    my ($self, $service, $n) = @_;
+    Workflow::wait_for(sub {
+        $self->command->zcard($self->key($service, 'timers')) >= $n;
+    }, 60, "$n tasks to be parked");
 }
 
 # Fill n tasks where no worker sees them, then hand them over; the rate at
 # which the service's workers end them.
 
 sub drain {
-    my ($self, $service, $n) = @_;
+    my ($self, $service, $n, %more) = @_;
     $self->flush;
-    $self->bench('fill', service => $service, stage => 'stage', n => $n);
+    $self->bench('fill', service => $service, stage => 'stage', n => $n,
+        %more);
     return $self->bench('go', service => $service, stage => 'stage', n => $n);
 }
 

@@ -35,7 +35,8 @@ sub run {
     return Workflow::from_json($lines[-1]);
 }
 
-# bench($command, name => value...); each run has its own ids, unless it is told.
+# bench($command, name => value...); each run has ids of its own, unless it is
+# told which.
 
 sub bench {
     my ($command, %options) = @_;

@@ -47,7 +47,7 @@ workflows = $(patsubst src/workflows/%.c,$(BUILD)/workflows/%.so, \
 
 
 .PHONY: all run stop test install clean asan fuzz lint soak interop run-tests \
-        programs FORCE
+        bench bench-quick bench-peers programs FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -211,6 +211,30 @@ interop:
 	$(MAKE) all
 	BUILD=$(BUILD) $(test_env) TEST_NGINX_BINARY=$(NGINX) \
 	    sh t/interop/run.sh $(ONLY) || [ $$? -eq 77 -a -n "$(OPTIONAL)" ]
+
+
+# What is reached, as ratios to floors that are measured beside it.  bench-quick
+# takes less than a minute and fails only when a ratio is below half of its
+# goal; bench-peers compares with other queues, which it installs below
+# $(BUILD).
+
+bench         = $(BUILD)/bench/bench
+bench_sources = $(sort $(wildcard t/bench/*.c))
+bench_run     = BUILD=$(BUILD) $(test_env) TEST_NGINX_BINARY=$(NGINX) \
+                perl -It/lib -It/bench t/bench/bench.pl
+
+$(BUILD)/bench/scripts.h: $(SCRIPTS) $(INCLUDED) $(EMBED)
+	@mkdir -p $(@D)
+	sh $(EMBED) $@ $(SCRIPTS)
+
+$(bench): $(bench_sources) t/bench/bench.h $(BUILD)/bench/scripts.h $(settings)
+	$(CC) $(WARNINGS) $(all_cflags) -I$(@D) -o $@ $(bench_sources) \
+	    $(all_ldflags) -lhiredis -lm
+
+bench bench-quick bench-peers:
+	conf/packages.sh bench
+	$(MAKE) all $(bench)
+	$(bench_run) $(subst bench,full,$(subst bench-,,$@)) $(ONLY)
 
 
 # Fuzzing by libFuzzer; what it finds of interest is kept below $(BUILD).

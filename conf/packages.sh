@@ -1,6 +1,6 @@
 #!/bin/sh
-# packages.sh run|test|interop|lint: install what the target of that name needs
-# and is not there, from Debian's packages.
+# packages.sh run|test|interop|bench|lint: install what the target of that name
+# needs and is not there, from Debian's packages.
 
 set -eu
 
@@ -11,8 +11,9 @@ case ${1:-} in
     run) packages="$build redis-server curl" ;;
     test) packages="$build redis-server curl perl libredis-perl valgrind" ;;
     interop) packages="$build redis-server curl python3-venv" ;;
+    bench) packages="$build redis-server perl libredis-perl wrk" ;;
     lint) packages="$build clang libclang-rt-dev" ;;
-    *)    echo "usage: $0 run|test|interop|lint" >&2
+    *)    echo "usage: $0 run|test|interop|bench|lint" >&2
           exit 2 ;;
 esac
 

@@ -1,0 +1,81 @@
+/*
+ * The least that a task can take: its commands one after the other, until its
+ * completed_task has arrived at a subscriber.
+ */
+
+#include "bench.h"
+
+
+static void bench_wait(redisContext *c);
+static void bench_hear(redisContext *sub);
+
+
+void
+bench_alone(const bench_t *b)
+{
+    long              i;
+    char              id[BENCH_ID + 1];
+    double            began, start;
+    redisReply       *reply;
+    redisContext     *c, *sub;
+    bench_times_t     times;
+    bench_scripts_t   s;
+
+    c = bench_connect(b->redis);
+    sub = bench_subscribe(b->redis);
+    bench_scripts_load(&s, b, c);
+    bench_times_init(&times, b->n);
+
+    began = bench_time();
+
+    for (i = 0; i < b->n; i++) {
+        start = bench_time();
+
+        bench_id(b, id, b->from + i);
+        bench_accept(&s, c, id);
+        bench_wait(c);
+
+        bench_claim(&s, c, 1);
+        reply = bench_reply(c);
+
+        if (bench_finish(&s, c, reply) != 1) {
+            bench_die("the task that was queued was not claimed");
+        }
+
+        freeReplyObject(reply);
+        bench_wait(c);
+
+        bench_hear(sub);
+
+        times.took[i] = 1e6 * (bench_time() - start);
+    }
+
+    times.seconds = bench_time() - began;
+    bench_times_print(&times);
+
+    redisFree(c);
+    redisFree(sub);
+}
+
+
+static void
+bench_wait(redisContext *c)
+{
+    freeReplyObject(bench_reply(c));
+}
+
+
+static void
+bench_hear(redisContext *sub)
+{
+    int          completed;
+    redisReply  *message;
+
+    do {
+        message = bench_reply(sub);
+        completed = strstr(message->element[2]->str, "\"completed_task\"")
+                    != NULL;
+        freeReplyObject(message);
+
+    } while (!completed);
+}

@@ -1,0 +1,198 @@
+/*
+ * Calls of the module's scripts, with what the module hands them for a task of
+ * the workflow echo.
+ */
+
+#include "bench.h"
+
+/* ISO C compilers may stop at 4095 bytes. */
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+#include "scripts.h"
+#pragma GCC diagnostic pop
+
+
+#define BENCH_ENDS      64               /* tasks in a call of finish */
+#define BENCH_END_ARGS  17               /* of each of them */
+#define BENCH_ENDS_ARGS 12               /* of all */
+
+#define BENCH_MESSAGE                                                         \
+    "{\"id_\": \"6d6a0f26-d327-4113-9ba2-10da240cd49b\","                     \
+    " \"publisher_id\": \"default\", \"data\": {\"task_id\":"                 \
+    " \"6d6a0f26-d327-4113-9ba2-10da240cd49b\", %s}, \"action\": \"%s\","     \
+    " \"stats\": {\"publish_time\": \"2026-11-23 14:56:53\","                 \
+    " \"process_start_time\": null, \"process_end_time\": null},"             \
+    " \"type\": \"control_plane\"}"
+
+
+typedef struct {
+    int           n;
+    const char   *args[BENCH_ENDS_ARGS + BENCH_ENDS * BENCH_END_ARGS];
+    size_t        lens[BENCH_ENDS_ARGS + BENCH_ENDS * BENCH_END_ARGS];
+} bench_args_t;
+
+
+static void bench_script(redisContext *c, const char *text, char *sha);
+static void bench_arg(bench_args_t *a, const char *arg);
+static void bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim);
+
+
+void
+bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
+{
+    int   n;
+    char  data[3 * BENCH_PAD];
+
+    bench_script(c, ngx_workflow_script_accept, s->accept);
+    bench_script(c, ngx_workflow_script_claim, s->claim);
+    bench_script(c, ngx_workflow_script_finish, s->finish);
+
+    bench_key(b, s->prefix, "");
+    bench_key(b, s->queue, "queue");
+    bench_key(b, s->stage, b->stage);
+    bench_key(b, s->bell, "bell");
+    bench_key(b, s->timers, "timers");
+    bench_key(b, s->leases, "leases");
+    bench_key(b, s->dead, "dead");
+
+    bench_input(b, s->input);
+
+    /* {"arg1": "xxx"}: "xxx_result" */
+
+    n = (int) strspn(s->input + strcspn(s->input, "x"), "x");
+    (void) snprintf(s->result, sizeof(s->result), "\"%.*s_result\"", n,
+                    s->input + strcspn(s->input, "x"));
+
+    (void) snprintf(data, sizeof(data), "\"session_id\": null, \"data\":"
+                    " {\"result\": %.1200s}, \"index\": 0", s->result);
+    (void) snprintf(s->streamed, sizeof(s->streamed), BENCH_MESSAGE, data,
+                    "task_stream");
+
+    (void) snprintf(data, sizeof(data), "\"history\": [], \"result\": %.1200s,"
+                    " \"data\": {\"status\": \"completed\","
+                    " \"result\": %.1200s}", s->result, s->result);
+    (void) snprintf(s->completed, sizeof(s->completed), BENCH_MESSAGE, data,
+                    "completed_task");
+}
+
+
+static void
+bench_script(redisContext *c, const char *text, char *sha)
+{
+    redisReply  *reply;
+
+    if (redisAppendCommand(c, "SCRIPT LOAD %s", text) != REDIS_OK) {
+        bench_die("no memory");
+    }
+
+    reply = bench_reply(c);
+
+    (void) snprintf(sha, 64, "%s", reply->str);
+    freeReplyObject(reply);
+}
+
+
+/* Each of these appends its calls and leaves the answers to the caller. */
+
+void
+bench_accept(bench_scripts_t *s, redisContext *c, const char *id)
+{
+    if (redisAppendCommand(c, "EVALSHA %s 6 %s %stask:%s %sevents:%s %s %s"
+                           " %sseen:0:: %s %s %s 0 0 %s 0",
+                           s->accept, s->stage, s->prefix, id, s->prefix, id,
+                           s->bell, s->timers, s->prefix, id, "", s->input, "")
+        != REDIS_OK)
+    {
+        bench_die("no memory");
+    }
+}
+
+
+void
+bench_claim(bench_scripts_t *s, redisContext *c, long n)
+{
+    if (redisAppendCommand(c, "EVALSHA %s 4 %s %s %s %s %s bench %d 0 30000 3"
+                           " 1",
+                           s->claim, s->queue, s->bell, s->timers, s->leases,
+                           s->prefix, (int) n)
+        != REDIS_OK)
+    {
+        bench_die("no memory");
+    }
+}
+
+
+/* The tasks of a reply to a claim; returns the number of calls. */
+
+long
+bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims)
+{
+    long          calls;
+    size_t        i, n;
+    bench_args_t  a;
+
+    calls = 0;
+
+    for (i = 2; i < claims->elements; /* void */) {
+
+        a.n = 0;
+
+        bench_arg(&a, "EVALSHA");
+        bench_arg(&a, s->finish);
+        bench_arg(&a, "4");
+        bench_arg(&a, s->queue);
+        bench_arg(&a, s->timers);
+        bench_arg(&a, s->leases);
+        bench_arg(&a, s->dead);
+        bench_arg(&a, s->prefix);
+        bench_arg(&a, "bench");
+        bench_arg(&a, "3600");
+        bench_arg(&a, "604800");
+        bench_arg(&a, "llama_deploy:worker:");
+
+        for (n = 0; n < BENCH_ENDS && i < claims->elements; n++, i++) {
+            bench_end(s, &a, claims->element[i]);
+        }
+
+        if (redisAppendCommandArgv(c, a.n, a.args, a.lens) != REDIS_OK) {
+            bench_die("no memory");
+        }
+
+        calls++;
+    }
+
+    return calls;
+}
+
+
+static void
+bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim)
+{
+    bench_arg(a, claim->element[0]->str);       /* task_id */
+    bench_arg(a, claim->element[1]->str);       /* claim */
+    bench_arg(a, "completed");
+    bench_arg(a, s->result);
+    bench_arg(a, "");                           /* error */
+    bench_arg(a, BENCH_CHANNEL);
+    bench_arg(a, s->completed);
+    bench_arg(a, "");                           /* input */
+    bench_arg(a, "");                           /* session */
+    bench_arg(a, "0");                          /* keys of it */
+    bench_arg(a, "");                           /* who has sent the task */
+    bench_arg(a, "");
+    bench_arg(a, "");
+    bench_arg(a, "");
+    bench_arg(a, "0");                          /* index of the message */
+    bench_arg(a, "1");
+    bench_arg(a, s->streamed);
+}
+
+
+static void
+bench_arg(bench_args_t *a, const char *arg)
+{
+    a->args[a->n] = arg;
+    a->lens[a->n] = strlen(arg);
+    a->n++;
+}

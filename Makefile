@@ -221,7 +221,7 @@ interop:
 bench         = $(BUILD)/bench/bench
 bench_sources = $(sort $(wildcard t/bench/*.c))
 bench_run     = BUILD=$(BUILD) $(test_env) TEST_NGINX_BINARY=$(NGINX) \
-                perl -It/lib -It/bench t/bench/bench.pl
+                perl -It/lib -It/bench
 
 $(BUILD)/bench/scripts.h: $(SCRIPTS) $(INCLUDED) $(EMBED)
 	@mkdir -p $(@D)
@@ -234,7 +234,11 @@ $(bench): $(bench_sources) t/bench/bench.h $(BUILD)/bench/scripts.h $(settings)
 bench bench-quick bench-peers:
 	conf/packages.sh bench
 	$(MAKE) all $(bench)
-	$(bench_run) $(subst bench,full,$(subst bench-,,$@)) $(ONLY)
+	$(bench_run) t/bench/$(bench_what) $(ONLY)
+
+bench:       bench_what = bench.pl full
+bench-quick: bench_what = bench.pl quick
+bench-peers: bench_what = peers.pl
 
 
 # Fuzzing by libFuzzer; what it finds of interest is kept below $(BUILD).

@@ -1,6 +1,7 @@
 #!/bin/sh
-# packages.sh run|test|interop|bench|lint: install what the target of that name
-# needs and is not there, from Debian's packages.
+# packages.sh run|test|interop|bench|sidekiq|lint: install what the target of
+# that name (sidekiq: a peer in bench-peers) needs and is not there, from
+# Debian's packages.
 
 set -eu
 
@@ -12,8 +13,9 @@ case ${1:-} in
     test) packages="$build redis-server curl perl libredis-perl valgrind" ;;
     interop) packages="$build redis-server curl python3-venv" ;;
     bench) packages="$build redis-server perl libredis-perl wrk" ;;
+    sidekiq) packages="ruby-sidekiq" ;;
     lint) packages="$build clang libclang-rt-dev" ;;
-    *)    echo "usage: $0 run|test|interop|bench|lint" >&2
+    *)    echo "usage: $0 run|test|interop|bench|sidekiq|lint" >&2
           exit 2 ;;
 esac
 

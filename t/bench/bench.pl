@@ -25,7 +25,8 @@ my %size = $quick
         caps => [8, 64], alone => 300)
     : (http_seconds => 2, accepted => 100_000, tasks => 100_000,
         caps => [8, 64, 1024], pair => 1, alone => 1000, half => 20_000,
-        events => 100_000, depths => [1000, 10_000, 100_000, 1_000_000],
+        steps => 50_000, events => 100_000,
+        depths => [1000, 10_000, 100_000, 1_000_000],
         depth_tasks => 20_000, passed => 100_000, queued => 1_000_000,
         parked => 100_000, kept => 20_000, network => 20_000);
 
@@ -44,7 +45,7 @@ END {
 }
 
 my $plugin = Workflow::Plugin->new('bench');
-my $report = Bench::Report->new(mode => $mode, patience => $quick ? 5 : 60);
+my $report = Bench::Report->new(mode => $mode, patience => $quick ? 8 : 150);
 
 $report->note(
     'Redis keeps nothing on disk (appendonly no), for floors and for ours;'
@@ -91,6 +92,7 @@ for my $part (@parts) {
     $measure->($report, $stand, %size);
 }
 
+$report->note("NGINX has logged: $_") for $stand->nginx->alarms;
 $report->print_table;
 $report->write_json(($ENV{BUILD} // 'build') . '/bench.json');
 

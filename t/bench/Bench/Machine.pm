@@ -60,6 +60,16 @@ sub ours {
     return $seconds;
 }
 
+# Seconds that some processes have used.
+
+sub used {
+    my (@pids) = @_;
+    my $processes = processes();
+    my $seconds = 0;
+    $seconds += $_ ? $_->[1] : 0 for @$processes{@pids};
+    return $seconds;
+}
+
 # A mark, and the share of a processor that others have used since then.
 
 sub mark { return [time, busy() - ours()] }

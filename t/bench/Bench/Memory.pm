@@ -30,8 +30,7 @@ sub workers {
     my $look = sub {
         my ($what) = @_;
         print STDERR '.';
-        push @looks, [$what, worker($bare->{pid} ? $bare : die),
-            worker($stand->nginx)];
+        push @looks, [$what, worker($bare), worker($stand->nginx)];
     };
 
     print STDERR 'memory ';

@@ -14,18 +14,19 @@ use Bench::Machine;
 
 use constant { ROUNDS => 5, DISTURBED => 0.15 };
 
-# mode; patience: seconds for rounds that are repeated because of others
+# mode; rounds; patience: seconds for rounds that are repeated because of others
 
 sub new {
     my ($class, %options) = @_;
     return bless { rows => [], notes => [], began => time, load => [],
-        others => [], rounds => 0, repeated => 0, disturbed => 0,
-        %options }, $class;
+        others => [], rounds => ROUNDS, measured => 0, repeated => 0,
+        disturbed => 0, %options }, $class;
 }
 
 # rounds($title, name => code...): A B A B ..., each giving a hash of numbers;
 # returns {name}{number} = [one of each round].  A round while which, or before
-# which, others have used much of a processor is repeated.
+# which, others have used much of a processor is repeated, as long as a quarter
+# of the patience that is left allows it.
 
 sub rounds {
     my ($self, $title, @codes) = @_;
@@ -35,9 +36,11 @@ sub rounds {
         push @order, [$name, $code];
     }
 
+    my $start = time;
+    my $patience = $self->{patience} / 4;
     print STDERR "$title ";
 
-    for (my $round = 0; $round < ROUNDS; $round++) {
+    for (my $round = 0; $round < $self->{rounds}; $round++) {
         my $began = time;
         my $before = Bench::Machine::look();
         my $mark = Bench::Machine::mark();
@@ -54,7 +57,8 @@ sub rounds {
         my $spent = time - $began;
         push @{ $self->{others} }, $others;
 
-        if ($others > DISTURBED && $self->{patience} > $spent) {
+        if ($others > DISTURBED && $patience > $spent) {
+            $patience -= $spent;
             $self->{patience} -= $spent;
             $self->{repeated}++;
             print STDERR 'r';
@@ -63,7 +67,7 @@ sub rounds {
         }
 
         $self->{disturbed}++ if $others > DISTURBED;
-        $self->{rounds}++;
+        $self->{measured}++;
         print STDERR $others > DISTURBED ? '!' : '.';
 
         for my $name (keys %taken) {
@@ -72,7 +76,7 @@ sub rounds {
         }
     }
 
-    print STDERR "\n";
+    printf STDERR " %.0f s\n", time - $start;
     return \%samples;
 }
 
@@ -201,7 +205,7 @@ sub surroundings {
     my ($self) = @_;
     my @load = sort { $a <=> $b } @{ $self->{load} };
     my $text = sprintf '%d rounds; load before them %s..%s; others used up to'
-        . ' %.0f%% of a processor', $self->{rounds}, $load[0], $load[-1],
+        . ' %.0f%% of a processor', $self->{measured}, $load[0], $load[-1],
         100 * max(@{ $self->{others} });
     $text .= "; $self->{repeated} more rounds were disturbed (over "
         . 100 * DISTURBED . '%) and repeated' if $self->{repeated};
@@ -218,7 +222,7 @@ sub write_json {
         seconds => time - $self->{began}, rows => $self->{rows},
         notes => $self->{notes}, surroundings => {
             load => [map { $_ + 0 } @{ $self->{load} }],
-            others => $self->{others}, rounds => $self->{rounds},
+            others => $self->{others}, rounds => $self->{measured},
             repeated => $self->{repeated}, disturbed => $self->{disturbed},
             cores => Bench::Machine::cores(),
             model => Bench::Machine::model() }, %more }), "\n";

@@ -37,7 +37,7 @@ sub caps {
 
 sub steps {
     my ($report, $stand, %size) = @_;
-    my $n = $size{tasks};
+    my $n = $size{steps};
 
     my $samples = $report->rounds('steps', map {
         my $service = $_;

@@ -11,7 +11,8 @@ our $program = ($ENV{BUILD} // 'build') . '/bench/bench';
 my %running;
 my $sequence = 0;
 
-# Run a program; returns what its last line says, in JSON.
+# Run a program; returns what its last line says, in JSON.  What it starts is of
+# its process group, and is ended with it.
 
 sub run {
     my (@command) = @_;
@@ -20,18 +21,21 @@ sub run {
     my $pid = fork // die "fork: $!";
 
     if (!$pid) {
+        setpgrp;
         close $read;
         open STDOUT, '>&', $write or die;
         exec @command or die "$command[0]: $!\n";
     }
 
     close $write;
-    $running{$pid} = 1;
+    $running{$pid} = '-KILL';
     my @lines = <$read>;
     waitpid $pid, 0;
+    my $status = $?;
+    kill '-KILL', $pid;
     delete $running{$pid};
 
-    die "@command: failed\n" if $? || !@lines;
+    die "@command: failed\n" if $status || !@lines;
     return Workflow::from_json($lines[-1]);
 }
 
@@ -77,7 +81,7 @@ sub start {
     }
 
     close $_ for $write, $in;
-    $running{$pid} = 1;
+    $running{$pid} = 'KILL';
     my $line = <$read> // die "@command: has not started\n";
     return bless { pid => $pid, in => $out, line => $line, out => $read },
         $class;
@@ -99,7 +103,7 @@ sub DESTROY { $_[0]->stop }
 sub kill_all {
     local ($?, $!);
     my @pids = keys %running;
-    kill 'KILL', @pids;
+    kill $running{$_}, $_ for @pids;
     waitpid $_, 0 for @pids;
     %running = ();
 }

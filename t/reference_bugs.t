@@ -30,6 +30,8 @@ my %services = (
     sleeper => 'workflow sleeper;',
     spoils => 'workflow spoils;',
     forgets => 'workflow ask; result_ttl 1s;',
+    typed => 'workflow progress; stream_event_types on;',
+    typed_ask => 'workflow ask; stream_event_types on;',
     value => 'workflow value;',
 );
 
@@ -528,6 +530,28 @@ is(post('echo', new_task('lost', { arg1 => 'x' }))->[0], 503,
 $redis->start;
 $inbox = $redis->inbox('llama_deploy.control_plane');
 consumes('a new Redis');
+
+# A streamed event does not tell its type.
+
+bug(43, 'streamed events tell their types');
+
+sub types {
+    my ($id) = @_;
+    return [map { $_->{action} eq 'task_stream'
+        ? $_->{data}{type} // 'none' : () } $inbox->task($id)];
+}
+
+is_deeply(types(submit('typed', { arg1 => 'x' })),
+    [('ProgressEvent') x 3, 'StopEvent'], $bug);
+is_deeply(types(submit('progress', { arg1 => 'x' })), [('none') x 4],
+    "$bug: if they are to");
+my $asked = waiting('typed_ask', {});
+answer('typed_ask', $asked, '42');
+is_deeply(types($asked), [qw(InputRequiredEvent StopEvent)],
+    "$bug: those of questions");
+is_deeply(types(submit('typed', {})), ['StopEvent'], "$bug: those of failures");
+publish('typed', new_task('typed-bad', '[1]'));
+is_deeply(types('typed-bad'), ['StopEvent'], "$bug: those of bad messages");
 
 is($nginx->stop, 0, 'nginx ends');
 $nginx->log_ok;

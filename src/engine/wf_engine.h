@@ -310,8 +310,8 @@ void wf_run_settle(wf_engine_run_t *run);                   /* locked */
 
 /* wf_outcome.c */
 
-wf_run_output_t *wf_output_create(wf_slice_t before, wf_slice_t data,
-    wf_slice_t after);
+wf_run_output_t *wf_output_create(wf_slice_t type, wf_slice_t before,
+    wf_slice_t data, wf_slice_t after);
 void wf_output_add(wf_engine_run_t *run, wf_run_output_t *out); /* locked */
 wf_run_output_t *wf_output_take(wf_engine_run_t *run);          /* locked */
 void wf_run_complete(wf_engine_run_t *run, wf_value_t *result,

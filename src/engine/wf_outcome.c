@@ -11,7 +11,8 @@ static void wf_run_end_without_result(wf_engine_run_t *run,
 
 
 wf_run_output_t *
-wf_output_create(wf_slice_t before, wf_slice_t data, wf_slice_t after)
+wf_output_create(wf_slice_t type, wf_slice_t before, wf_slice_t data,
+    wf_slice_t after)
 {
     char             *pos;
     size_t            len;
@@ -19,7 +20,7 @@ wf_output_create(wf_slice_t before, wf_slice_t data, wf_slice_t after)
 
     len = before.len + data.len + after.len;
 
-    out = malloc(sizeof(wf_run_output_t) + len + 1);
+    out = malloc(sizeof(wf_run_output_t) + len + 1 + type.len);
     if (out == NULL) {
         return NULL;
     }
@@ -36,7 +37,12 @@ wf_output_create(wf_slice_t before, wf_slice_t data, wf_slice_t after)
     pos += data.len;
     memcpy(pos, after.data, after.len);
     pos += after.len;
-    *pos = '\0';
+    *pos++ = '\0';
+
+    out->type.data = pos;
+    out->type.len = type.len;
+
+    memcpy(pos, type.data, type.len);
 
     return out;
 }

@@ -30,7 +30,8 @@ wf_run_create(const wf_graph_t *g, const wf_run_options_t *options)
         return NULL;
     }
 
-    run->no_result = wf_output_create(wf_slice("{\"result\": null}"),
+    run->no_result = wf_output_create(wf_slice(WF_STOP_EVENT),
+                                      wf_slice("{\"result\": null}"),
                                       wf_slice(""), wf_slice(""));
     if (run->no_result == NULL) {
         free(run);

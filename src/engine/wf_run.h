@@ -36,6 +36,7 @@ struct wf_run_output_s {
     wf_run_output_t  *next;
     size_t            len;
     char             *data;      /* the event as a JSON object, model_dump() */
+    wf_slice_t        type;      /* its type */
 };
 
 

@@ -194,7 +194,8 @@ wf_host_complete(wf_call_t *call, wf_slice_t json)
     run = call->engine;
 
     value = wf_value_create(json);
-    out = wf_output_create(wf_slice("{\"result\": "), json, wf_slice("}"));
+    out = wf_output_create(wf_slice(WF_STOP_EVENT), wf_slice("{\"result\": "),
+                           json, wf_slice("}"));
 
     if (value == NULL || out == NULL) {
         free(value);
@@ -259,7 +260,8 @@ wf_host_put_out(wf_call_t *call, const char *type, wf_slice_t fields)
     data.data = call->scratch.data;
     data.len = call->scratch.len;
 
-    out = wf_output_create(wf_slice(""), data, wf_slice(""));
+    out = wf_output_create((wf_slice_t) { type, strlen(type) }, wf_slice(""),
+                           data, wf_slice(""));
     if (out == NULL) {
         return wf_host_no_memory(call);
     }

@@ -45,6 +45,9 @@ static ngx_http_workflow_directive_t  ngx_http_workflow_service_directives[] = {
     ngx_http_workflow_service_directive(raise_exceptions,
         ngx_conf_set_flag_slot, "raise_exceptions off;"),
 
+    ngx_http_workflow_service_directive(stream_event_types,
+        ngx_conf_set_flag_slot, "stream_event_types on;"),
+
     ngx_http_workflow_service_directive(thread_pool, ngx_conf_set_str_slot,
         "thread_pool workflow;"),
 
@@ -190,6 +193,7 @@ ngx_http_workflow_service_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s->port = NGX_CONF_UNSET_UINT;
     s->running = NGX_CONF_UNSET;
     s->raise_exceptions = NGX_CONF_UNSET;
+    s->stream_event_types = NGX_CONF_UNSET;
     s->step_interval = NGX_CONF_UNSET_MSEC;
     s->max_concurrent_tasks = NGX_CONF_UNSET_UINT;
     s->timeout = NGX_CONF_UNSET_MSEC;
@@ -258,6 +262,7 @@ ngx_http_workflow_service_finish(ngx_conf_t *cf,
     ngx_conf_init_uint_value(service->port, 0);
     ngx_conf_init_value(service->running, 1);
     ngx_conf_init_value(service->raise_exceptions, 0);
+    ngx_conf_init_value(service->stream_event_types, 0);
     ngx_conf_init_msec_value(service->step_interval, 100);
     ngx_conf_init_uint_value(service->max_concurrent_tasks, 8);
     ngx_conf_init_msec_value(service->timeout, 10000);

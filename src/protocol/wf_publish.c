@@ -59,6 +59,13 @@ wf_publish_stream(wf_buf_t *b, const wf_publish_t *p, wf_slice_t data,
     wf_buf_text(b, ", \"index\": ");
     wf_buf_addu(b, index);
 
+    /* readers of llama_deploy ignore what they do not know */
+
+    if (p->event_type.data != NULL) {
+        wf_buf_text(b, ", \"type\": ");
+        wf_json_quote(b, p->event_type.data, p->event_type.len);
+    }
+
     wf_publish_end(b, p, "task_stream", wf_slice("control_plane"));
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     const char  *time;          /* publish_time: "2026-11-23 03:12:21" */
     wf_slice_t   task_id;
     wf_slice_t   session_id;    /* data NULL: null */
+    wf_slice_t   event_type;    /* of a streamed event; data NULL: not told */
 } wf_publish_t;
 
 

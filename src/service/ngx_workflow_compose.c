@@ -63,7 +63,7 @@ ngx_workflow_compose_id(char *dst)
 ngx_int_t
 ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
     wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
-    ngx_uint_t n, ngx_uint_t last)
+    ngx_uint_t n, ngx_uint_t last, ngx_uint_t types)
 {
     char          id[WF_UUID_LEN];
     size_t        start;
@@ -98,6 +98,8 @@ ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
 
         data.data = output->data;
         data.len = output->len;
+
+        publish.event_type = types ? output->type : (wf_slice_t) { NULL, 0 };
 
         index = task->index + i;
 

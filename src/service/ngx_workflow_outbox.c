@@ -297,7 +297,8 @@ ngx_workflow_outbox_compose(ngx_workflow_run_t *run,
     n = ngx_workflow_outbox_count(run, &out);
 
     rc = ngx_workflow_compose_streams(messages, text, &run->task, run->output,
-                                      n, last);
+                                      n, last,
+                                      run->service->stream_event_types);
     if (rc != NGX_OK) {
         wf_buf_free(text);
     }

@@ -212,7 +212,7 @@ void ngx_workflow_subtask_heard(ngx_workflow_consumer_t *consumer,
 void ngx_workflow_compose_id(char *dst);
 ngx_int_t ngx_workflow_compose_streams(ngx_workflow_messages_t *messages,
     wf_buf_t *text, ngx_workflow_task_t *task, wf_run_output_t *output,
-    ngx_uint_t n, ngx_uint_t last);
+    ngx_uint_t n, ngx_uint_t last, ngx_uint_t types);
 
 /* data: what TaskResult.data holds, an object */
 void ngx_workflow_compose_result(wf_buf_t *text, ngx_str_t *task_id,

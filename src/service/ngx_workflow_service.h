@@ -30,6 +30,7 @@ typedef struct {
     ngx_uint_t                 port;
     ngx_flag_t                 running;
     ngx_flag_t                 raise_exceptions;
+    ngx_flag_t                 stream_event_types;
     ngx_msec_t                 step_interval;
     ngx_uint_t                 max_concurrent_tasks;
     ngx_str_t                  thread_pool;

@@ -397,6 +397,7 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
     output.next = NULL;
     output.data = none;
     output.len = sizeof(none) - 1;
+    output.type = wf_slice(WF_STOP_EVENT);
 
     text.data = (char *) error->data;
     text.len = error->len;
@@ -411,7 +412,7 @@ ngx_workflow_refuse(ngx_workflow_received_t *received, ngx_str_t *error)
 
     if (!result.failed && !data.failed
         && ngx_workflow_compose_streams(&messages, &stream, &task, &output, 1,
-                                        0)
+                                        0, service->stream_event_types)
            == NGX_OK)
     {
         elts[0] = messages.elts[0];

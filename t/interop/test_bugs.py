@@ -679,3 +679,22 @@ class Bug41(Bugs):
                 "broker_log": [], "is_running": False}})})
         self.assertEqual(self.value("counter", session), 2)
         self.assertFalse(os.path.exists(marker))
+
+
+class Bug43(Bugs):
+    """There: a streamed event does not tell its type."""
+
+    def test_types_beside_what_the_control_plane_reads(self):
+        nginx = self.start(harness.Nginx, self.redis, self.control_plane,
+                           typed=("progress", "stream_event_types on;"))
+        session = self.session()
+        task = self.control_plane.submit(session, "typed", arg1="x")
+        self.control_plane.result(session, task)
+        self.assertEqual(
+            [event["type"] for event in self.wire.of(task, "task_stream")],
+            ["ProgressEvent"] * 3 + ["StopEvent"])
+        self.assertEqual(
+            [event["data"] for event
+             in self.control_plane.state(session)[f"stream_{task}"]],
+            self.wire.streamed(task))
+        self.assertEqual(nginx.quit(), 0)

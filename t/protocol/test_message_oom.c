@@ -283,6 +283,7 @@ publish(void)
     p.time = "2026-11-23 03:37:21";
     p.task_id = wf_slice("t");
     p.session_id = wf_slice("s");
+    p.event_type = wf_slice("T");
 
     wf_event_dump(&b, "StopEvent", wf_slice("{\"result\":1,\"x\":2}"));
     wf_result_text(&b, wf_slice("\"a\\nb\""));

@@ -1,3 +1,5 @@
+#define _GNU_SOURCE         /* memmem() */
+
 #include "load.h"
 #include "tap.h"
 #include "wf_publish.h"
@@ -60,10 +62,12 @@ check_uuid(void)
 static void
 check_messages(void)
 {
-    char          *text;
-    size_t         len;
-    wf_buf_t       b = WF_BUF_INIT;
-    wf_publish_t   p;
+    char              *text;
+    size_t             len;
+    wf_buf_t           b = WF_BUF_INIT;
+    wf_publish_t       p = { 0 };
+    static const char  typed[] = "\"data\": {}, \"index\": 7, "
+                                 "\"type\": \"a.B\\\"\"}, ";
 
     p.id = "f7db3947-efa6-4958-84d1-221b41e112b9";
     p.time = "2026-11-23 03:37:21";
@@ -92,6 +96,15 @@ check_messages(void)
     p.task_id = wf_slice("t\"\303\251");
     p.session_id.data = NULL;
     p.session_id.len = 0;
+
+    p.event_type = wf_slice("a.B\"");
+
+    wf_publish_stream(&b, &p, wf_slice("{}"), 7);
+    ok(b.len > 0 && memmem(b.data, b.len, typed, sizeof(typed) - 1) != NULL,
+       "with the type of the event");
+    wf_buf_free(&b);
+
+    p.event_type.data = NULL;
 
     wf_publish_stream(&b, &p, wf_slice("{\"a\":\"\303\251\"}"), UINT64_MAX);
     is_mem(b.data, b.len,

@@ -66,7 +66,8 @@ sub install {
             $peer->{version} ||= debian_version("ruby-$peer->{needs}");
             push @there, $peer;
         } else {
-            left_out($report, $peer->{name}, "it cannot be installed, see $log");
+            left_out($report, $peer->{name},
+                "it cannot be installed, see $log");
         }
     }
 

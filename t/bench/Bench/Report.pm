@@ -152,8 +152,8 @@ sub number {
     my ($unit, $by) = abs $n >= 1e6 ? ('M', 1e6)
         : abs $n >= 1e4 ? ('k', 1e3) : ('', 1);
     my $digits = 2 - POSIX::floor(POSIX::log10(abs $n / $by));
-    return sprintf('%.*f', $digits < 0 ? 0 : $digits > 2 ? 2 : $digits,
-        $n / $by) . $unit;
+    $digits = $digits < 0 ? 0 : abs $n < 0.1 ? 4 : $digits > 2 ? 2 : $digits;
+    return sprintf("%.${digits}f", $n / $by) . $unit;
 }
 
 sub text_of {

@@ -16,7 +16,7 @@ my $driver = $$;
 $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
 END { Bench::Tool::kill_all() if $$ == $driver }
 
-my $report = Bench::Report->new(mode => 'peers', rounds => 3, patience => 60);
+my $report = Bench::Report->new(mode => 'peers', rounds => 3, patience => 240);
 
 $report->note('every round of each has a Redis of its own, of the same binary,'
     . ' which keeps nothing on disk (appendonly no)');

@@ -81,9 +81,7 @@ sub human_response {
 
 # HTTP with status, headers and content in a hash, as HTTP::Tiny has it.
 
-# A connection that is kept may be one that nginx is about to close.
-
-my $http = HTTP::Tiny->new(timeout => 30, keep_alive => 0);
+my $http = HTTP::Tiny->new(timeout => 30);
 
 sub http_get { return $http->get($_[0]) }
 

@@ -268,9 +268,6 @@ sub submit {
         my $answer = http_post($server->url("/$service/process_message"),
             new_task($id, {}));
         $answer->{status} == 503 && $answer->{content} =~ /Redis/
-
-            # a connection that was kept, and that an old worker has closed
-            || $answer->{status} == 599 && $answer->{content} =~ /reset/
             ? undef : $answer;
     } 10, 'Redis';
     is($r->{status}, 200, "$service: a task is accepted")

@@ -83,12 +83,26 @@ sub human_response {
 
 my $http = HTTP::Tiny->new(timeout => 30);
 
-sub http_get { return $http->get($_[0]) }
+# A connection that was kept may be that of a worker which has ended: the request
+# is made again on another one.
+
+sub made_again {
+    my ($request) = @_;
+    my $answer = $request->();
+    return $answer->{status} == 599
+        && $answer->{content} =~ /reset|[Bb]roken|closed|end of stream/
+        ? $request->() : $answer;
+}
+
+sub http_get {
+    my ($url) = @_;
+    return made_again(sub { $http->get($url) });
+}
 
 sub http_post {
     my ($url, $body, %headers) = @_;
-    return $http->post($url, { content => $body,
-        headers => { 'Content-Type' => 'application/json', %headers } });
+    return made_again(sub { $http->post($url, { content => $body,
+        headers => { 'Content-Type' => 'application/json', %headers } }) });
 }
 
 1;

@@ -75,7 +75,8 @@ sub blocked {
     my ($ms, $service) = @_;
     my ($fast, $slow, @behind) = queue($ms);
     my $nginx = nginx($service // '');
-    wait_for { in('completed', $fast) } 20, 'those before the slow one';
+    wait_for { in('completed', $fast) && in('running', $slow) } 20,
+        'those before the slow one';
     return ($nginx, $slow, @behind);
 }
 

@@ -89,6 +89,29 @@ sub unavailable {
         "$name: GET tasks/1 does not");
 }
 
+# The connections of the two workers, of each kind.
+
+my %kinds = (
+    commands => sub { $_[0]{sub} == 0 && $_[0]{cmd} ne 'blpop' },
+    'blocking reads' => sub { $_[0]{cmd} eq 'blpop' },
+    'Pub/Sub' => sub { $_[0]{sub} > 0 },
+);
+
+sub clients {
+    my ($kind) = @_;
+    my $own = $redis->redis->client_id;
+    my @clients = map { +{ /(\S+?)=(\S*)/g } }
+        split /\n/, $redis->redis->client_list;
+    return grep { $_->{id} != $own && $kinds{$kind}->($_) } @clients;
+}
+
+# Each worker connects at its own time.
+
+sub connected {
+    my ($name) = @_;
+    wait_for { clients('commands') == 2 } 10, "$name: both workers";
+}
+
 # Back within a few seconds, by both ways, without anybody's help.
 
 sub back {
@@ -100,6 +123,7 @@ sub back {
 
     ok(eval { $redis->subscribed(2, @topics); 1 }, "$name: subscribed again")
         || return;
+    connected($name);
     ok(eval { wait_for { post(echo => new_task('back-' . ++$n,
         { arg1 => 'x' }))->{status} == 200 } 6 }, "$name: POST again");
 
@@ -179,6 +203,7 @@ $redis->start;
 my $follower = follower();
 kill CONT => @workers;
 once('a result that had to wait', $follower, @ids);
+connected('a result that had to wait');
 like(http_get($nginx->url('/gauge/tasks/ended-1'))->{content},
     qr/"status":"completed"/, 'a result that had to wait: is there');
 
@@ -212,20 +237,6 @@ once('hung', $follower, @ids);
 back('hung');
 
 # Each kind of connection is killed, with tasks under way.
-
-my %kinds = (
-    commands => sub { $_[0]{sub} == 0 && $_[0]{cmd} ne 'blpop' },
-    'blocking reads' => sub { $_[0]{cmd} eq 'blpop' },
-    'Pub/Sub' => sub { $_[0]{sub} > 0 },
-);
-
-sub clients {
-    my ($kind) = @_;
-    my $own = $redis->redis->client_id;
-    my @clients = map { +{ /(\S+?)=(\S*)/g } }
-        split /\n/, $redis->redis->client_list;
-    return grep { $_->{id} != $own && $kinds{$kind}->($_) } @clients;
-}
 
 for my $kind (sort keys %kinds) {
     mark();

@@ -21,7 +21,7 @@ my $old = 'the-secret-of-last-year-0123456789';
 my $new = bytes("n\x{fc}w secret, with blanks and \"quotes\" \\ ");
 my $stranger = 'nobody-has-told-us-this-secret';
 
-my $dir = File::Temp->newdir('workflow-secret-XXXXXX', TMPDIR => 1);
+my $dir = File::Temp->newdir('workflow-hash-XXXXXX', TMPDIR => 1);
 chmod 0755, $dir;
 
 # What only the master can read.

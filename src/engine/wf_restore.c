@@ -22,6 +22,8 @@ typedef struct {
 } wf_saved_t;
 
 
+static int wf_restore_any(wf_slice_t object, const char *name,
+    wf_json_type_t type, wf_slice_t *value);
 static int wf_restore_context(wf_engine_run_t *run, wf_slice_t context,
     int changed);
 static int wf_restore_changed(wf_engine_run_t *run, wf_slice_t list);
@@ -52,9 +54,9 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
         || wf_restore_number(object, "version", &version) != 0
         || version != 1
         || !wf_json_get(object, "running", &running)
-        || wf_restore_member(object, "context", WF_JSON_OBJECT, &context) != 0
-        || wf_restore_member(object, "collected", WF_JSON_ARRAY, &collected)
-           != 0)
+        || wf_restore_any(object, "context", WF_JSON_OBJECT, &context) != 0
+        || wf_restore_any(object, "collected", WF_JSON_ARRAY, &collected) != 0
+        || wf_restore_any(object, "pending", WF_JSON_ARRAY, &pending) != 0)
     {
         return -1;
     }
@@ -83,9 +85,8 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
              ? wf_restore_subtasks(run, tasks) : -1;
     }
 
-    if (rc == 0 && wf_json_get(object, "pending", &pending)) {
-        rc = wf_json_type(pending) == WF_JSON_ARRAY
-             ? wf_restore_pending(run, pending) : -1;
+    if (rc == 0) {
+        rc = wf_restore_pending(run, pending);
     }
 
     if (rc == 0) {
@@ -95,6 +96,20 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
     pthread_mutex_unlock(&run->lock);
 
     return rc;
+}
+
+
+/* What is empty was left out. */
+
+static int
+wf_restore_any(wf_slice_t object, const char *name, wf_json_type_t type,
+    wf_slice_t *value)
+{
+    if (!wf_json_get(object, name, value)) {
+        *value = wf_slice(type == WF_JSON_OBJECT ? "{}" : "[]");
+    }
+
+    return wf_json_type(*value) == type ? 0 : -1;
 }
 
 

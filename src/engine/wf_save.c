@@ -10,7 +10,7 @@
  *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5,
  *                   "streamed": 2}]}
  *
- * and what wf_subtask_save.c adds.
+ * and what wf_subtask_save.c adds.  What is empty is left out.
  */
 
 #include "wf_engine.h"
@@ -31,6 +31,8 @@ static void wf_save_event(wf_engine_run_t *run, const wf_job_t *job,
     wf_buf_t *b);
 static int wf_save_again(const wf_engine_run_t *run, const wf_item_t *item);
 static void wf_save_number(const char *name, int64_t n, wf_buf_t *b);
+static void wf_save_list(wf_buf_t *b, const char *name);
+static void wf_save_list_end(wf_buf_t *b, const char *name);
 
 
 int
@@ -93,10 +95,12 @@ wf_save_run(wf_engine_run_t *run, wf_buf_t *b)
     wf_buf_adds(b, "{\"version\": 1, \"running\": ");
     wf_buf_adds(b, run->started && !wf_run_ended(run) ? "true" : "false");
 
-    wf_save_context(run, b);
+    if (run->nentries != 0) {
+        wf_save_context(run, b);
 
-    if (!wf_run_ended(run)) {
-        wf_save_changed(run, b);
+        if (!wf_run_ended(run)) {
+            wf_save_changed(run, b);
+        }
     }
 
     wf_save_collected(run, b);
@@ -172,7 +176,7 @@ wf_save_collected(wf_engine_run_t *run, wf_buf_t *b)
     uint32_t    i;
     wf_call_t  *call;
 
-    wf_buf_adds(b, ", \"collected\": [");
+    wf_save_list(b, "collected");
 
     for (i = 0; i < run->graph->nsteps; i++) {
         wf_save_kept(run, &run->steps[i].kept, b);
@@ -186,7 +190,7 @@ wf_save_collected(wf_engine_run_t *run, wf_buf_t *b)
         wf_save_kept(run, &call->taken, b);
     }
 
-    wf_buf_addc(b, ']');
+    wf_save_list_end(b, "collected");
 }
 
 
@@ -220,7 +224,7 @@ wf_save_pending(wf_engine_run_t *run, wf_buf_t *b)
 
     now = wf_time();
 
-    wf_buf_adds(b, ", \"pending\": [");
+    wf_save_list(b, "pending");
 
     for (call = run->calls; call != NULL; call = call->next) {
         wf_save_job(run, call->job, now, 0,
@@ -238,7 +242,7 @@ wf_save_pending(wf_engine_run_t *run, wf_buf_t *b)
         wf_save_jobs(run, &run->steps[i].waiting, now, b);
     }
 
-    wf_buf_addc(b, ']');
+    wf_save_list_end(b, "pending");
 }
 
 
@@ -336,4 +340,25 @@ wf_save_number(const char *name, int64_t n, wf_buf_t *b)
     wf_buf_adds(b, name);
     wf_buf_adds(b, "\": ");
     wf_buf_addu(b, (uint64_t) n);
+}
+
+
+static void
+wf_save_list(wf_buf_t *b, const char *name)
+{
+    wf_buf_adds(b, ", \"");
+    wf_buf_adds(b, name);
+    wf_buf_adds(b, "\": [");
+}
+
+
+static void
+wf_save_list_end(wf_buf_t *b, const char *name)
+{
+    if (!b->failed && b->data[b->len - 1] == '[') {
+        b->len -= strlen(name) + sizeof(", \"\": [") - 1;
+        return;
+    }
+
+    wf_buf_addc(b, ']');
 }

@@ -109,9 +109,7 @@ sub put_by_hand {
     $r->eval(<<'LUA', 2, "${prefix}queue", "${prefix}task:$id", $id);
 local input = '{"arg1": "x"}'
 local entry = redis.call('XADD', KEYS[1], '*', 'task', ARGV[1], 'input', input)
-redis.call('HSET', KEYS[2], 'state', 'queued', 'entry', entry, 'digest', '',
-           'attempts', 0, 'claim', 0, 'streamed', 0, 'created', 0,
-           'updated', 0)
+redis.call('SET', KEYS[2], 'queued ' .. entry .. ' - 0 0 0 - - 0 - -\n')
 LUA
 }
 

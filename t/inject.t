@@ -10,6 +10,7 @@ use warnings;
 use File::Temp ();
 use Test::More;
 use Time::HiRes qw(time);
+use Workflow::Record;
 use Workflow;
 use Workflow::Connection;
 use Workflow::Plugin;
@@ -127,8 +128,7 @@ sub post {
 
 sub state_of {
     my ($service, $id) = @_;
-    return $redis->redis->hget("{llama_deploy.$service}:task:$id", 'state')
-        // '';
+    return task_in($redis->redis, $service, $id)->{state} // '';
 }
 
 my $n = 0;

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use Test::More;
+use Workflow::Record;
 use Workflow;
 
 my $redis = Workflow::Redis->new;
@@ -35,7 +36,8 @@ sub task {
 sub worker_of {
     my ($nginx, $service, $id) = @_;
     my $name = wait_for {
-        $redis->redis->hget("{llama_deploy.$service}:task:$id", 'worker')
+        my $worker = task_in($redis->redis, $service, $id)->{worker} // '-';
+        $worker ne '-' && $worker;
     } 10, 'a worker';
     return $name =~ /-(\d+)-\w+$/ ? $1 : die $name;
 }

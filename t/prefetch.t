@@ -7,6 +7,7 @@ use warnings;
 
 use Test::More;
 use Time::HiRes qw(time);
+use Workflow::Record;
 use Workflow;
 
 my $redis = Workflow::Redis->new;
@@ -36,7 +37,7 @@ sub submit {
 
 sub field {
     my ($id, $field) = @_;
-    return $r->hget("{llama_deploy.sleeper}:task:$id", $field) // '';
+    return task_in($r, 'sleeper', $id)->{$field} // '';
 }
 
 sub in { my ($state, @ids) = @_; return grep { field($_, 'state') eq $state }

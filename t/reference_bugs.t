@@ -7,6 +7,7 @@ use warnings;
 
 use Test::More;
 use Time::HiRes qw(time);
+use Workflow::Record;
 use Workflow;
 use Workflow::Load;
 use Workflow::Plugin;
@@ -181,7 +182,7 @@ is(result('spoils', {}, session_id => 's'), 'refused', $bug);
 bug(5, 'collected events are saved');
 
 $id = waiting('gathers', { part => 1 }, session_id => 's');
-like($redis->redis->hget(key('gathers', "task:$id"), 'saved'),
+like(task_in($redis->redis, 'gathers', $id)->{saved},
     qr/"collected": \[\{.*"type": "PartEvent"/, "$bug, in Redis");
 is(answer('gathers', $id, 'two'), 200, $bug);
 is_deeply(from_json((outcome($id))[0]), [{ part => 1 }, { response => 'two' }],
@@ -324,15 +325,16 @@ my @sizes;
 for (1 .. 20) {
     $id = waiting('keeps', { value => 'v', ask => JSON::PP::true, pad => 1000 },
         session_id => 'growing');
-    push @sizes, $redis->redis->hstrlen(key('keeps', "task:$id"), 'saved');
+    push @sizes, length task_in($redis->redis, 'keeps', $id)->{saved};
     answer('keeps', $id, 'yes');
     outcome($id);
 }
 
 cmp_ok($sizes[0], '>', 1000, "$bug: it is there");
 cmp_ok($sizes[-1], '<', $sizes[0] + 20, $bug);
-is($redis->redis->hexists(key('keeps', "task:$id"), 'saved'), 0,
+is(task_in($redis->redis, 'keeps', $id)->{saved}, undef,
     "$bug: and goes with the run");
+is($redis->redis->exists(key('keeps', "saved:$id")), 0, "$bug: entirely");
 is($redis->redis->xlen(key('keeps', 'queue')), 0, "$bug: no entry is left");
 cmp_ok($redis->redis->ttl(key('keeps', "task:$id")), '>', 0,
     "$bug: nor is the task, some day");
@@ -345,7 +347,8 @@ for my $state ('{}', '', 'null', '{"run": {}}', 'gASVIQAAAAAAAACMBXBvc2l4lIwG',
 {
     bug(18, "a state that cannot be read is told, '$state'");
     $id = waiting('ask', {});
-    $redis->redis->hset(key('ask', "task:$id"), 'saved', $state);
+    put_task($redis->redis, 'ask', $id,
+        { %{ task_in($redis->redis, 'ask', $id) }, saved => $state });
     is(answer('ask', $id, '1'), 200, $bug);
     ($result, @streamed) = outcome($id);
 

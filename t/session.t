@@ -7,6 +7,7 @@ use warnings;
 
 use Test::More;
 use Time::HiRes qw(time sleep);
+use Workflow::Record;
 use Workflow;
 use Workflow::ControlPlane;
 use Workflow::Plugin;
@@ -245,7 +246,7 @@ sub once {
     my $added = submit($nginx, 'session', 'killed', { ms => 700,
         add => 'log' });
     wait_for { began($added) } 5, 'a run';
-    my ($pid) = $r->hget("{llama_deploy.session}:task:$added", 'worker')
+    my ($pid) = task_in($r, 'session', $added)->{worker}
         =~ /-(\d+)-\w+$/;
     kill 'KILL', $pid;
     outcome($added, 20);
@@ -273,7 +274,7 @@ sub once {
 my $cp = Workflow::ControlPlane->new(watch => sub {
     my ($request) = @_;
     my ($id) = $request->{body} =~ /\\"task_id\\":\s*\\"([^\\]*)/ or return;
-    return $redis->client->hget("{llama_deploy.counter}:task:$id", 'state');
+    return task_in($redis->client, 'counter', $id)->{state};
 });
 
 my $plane = "control_plane @{[ $cp->url ]}; control_plane_timeout 1s;"
@@ -660,7 +661,7 @@ sub python {
     for my $what (qw(load save)) {
         my $id = "killed-$what";
         my $task = $hold->($what, $id);
-        my ($pid) = $r->hget("{llama_deploy.session}:task:$task", 'worker')
+        my ($pid) = task_in($r, 'session', $task)->{worker}
             =~ /-(\d+)-\w+$/;
         kill 'KILL', $pid;
         $cp->heal;

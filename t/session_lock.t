@@ -6,6 +6,7 @@ use warnings;
 
 use Test::More;
 use Time::HiRes qw(time sleep);
+use Workflow::Record;
 use Workflow;
 use Workflow::ControlPlane;
 use Workflow::Plugin;
@@ -76,19 +77,21 @@ sub ended {
 
 # Somebody else has it: it is asked for now and then, and gets it in the end.
 
+sub state_of { return task_in($r, 'session', $_[0])->{state} // '' }
+
+
 {
     my $nginx = nginx('');
     $cp->session('taken', {});
     $r->set(lock_of('taken'), 'somebody', 'PX', 60_000);
 
     my $id = submit($nginx, 'session', 'taken', { set => { a => 1 } });
-    my $key = "{llama_deploy.session}:task:$id";
-    wait_for { $r->hget($key, 'state') eq 'running' } 10, 'it to run';
+    wait_for { state_of($id) eq 'running' } 10, 'it to run';
 
     my ($calls, $start) = (calls(), time);
     wait_for { time - $start > 0.5 } 10, 'half a second';
     cmp_ok(calls() - $calls, '<', 250, 'it is asked for now and then');
-    is($r->hget($key, 'state'), 'running', 'and the result waits');
+    is(state_of($id), 'running', 'and the result waits');
 
     $r->del(lock_of('taken'));
     is(outcome($id)->{data}{status}, 'completed', 'until it is free');
@@ -105,8 +108,7 @@ sub ended {
     $cp->session('full', {});
     my $id = submit($nginx, 'session', 'full', { ms => 300,
         set => { a => 1 } });
-    wait_for { ($r->hget("{llama_deploy.session}:task:$id", 'state') // '')
-        eq 'running' } 10, 'it to run';
+    wait_for { state_of($id) eq 'running' } 10, 'it to run';
     $r->config_set('maxmemory', 1);
     is(outcome($id)->{data}{status}, 'completed', 'out of memory: it ends');
     ok(!exists $completed{$id}{data}{session}, 'out of memory: it is saved');
@@ -123,8 +125,7 @@ sub ended {
     $cp->session('slow', {});
     my $id = submit($nginx, 'session', 'slow', { ms => 400,
         set => { a => 1 } });
-    wait_for { ($r->hget("{llama_deploy.session}:task:$id", 'state') // '')
-        eq 'running' } 10, 'it to run';
+    wait_for { state_of($id) eq 'running' } 10, 'it to run';
     submit($nginx, 'sleeper', undef, { ms => 1100 }) for 1 .. 3;
 
     wait_for { $r->exists(lock_of('slow')) } 10, 'the lock';
@@ -155,8 +156,8 @@ sub ended {
     $cp->forget;
     $cp->asked(get_of('lost'));
 
-    my $key = "{llama_deploy.session}:task:$id";
-    $r->hset($key, 'worker', 'somebody');
+    my $task = task_in($r, 'session', $id);
+    put_task($r, 'session', $id, { %$task, worker => 'somebody' });
     wait_for { $nginx->log =~ /task "$id" is not this worker's/ } 10,
         'it to be told';
     $cp->heal;
@@ -164,7 +165,7 @@ sub ended {
     wait_for { !$r->exists(lock_of('lost')) } 10, 'the lock to be given back';
     is(scalar($cp->requests(post_of('lost'))), 0, 'nothing is posted');
     is_deeply($cp->session('lost'), {}, 'the session is as it was');
-    $r->del($key);
+    $r->del("{llama_deploy.session}:task:$id");
     ended($nginx);
 }
 

@@ -8,6 +8,7 @@ use warnings;
 
 use File::Temp ();
 use Test::More;
+use Workflow::Record;
 use Workflow;
 use Workflow::Fault;
 use Workflow::Plugin;
@@ -80,7 +81,7 @@ sub answer { post($_[0], 'child', human_response(@_[1, 2])) }
 
 sub field {
     my ($service, $id, $field) = @_;
-    return $r->hget("{llama_deploy.$service}:task:$id", $field) // '';
+    return task_in($r, $service, $id)->{$field} // '';
 }
 
 sub is_in {

@@ -18,10 +18,9 @@ static ngx_int_t ngx_http_workflow_task_cancelled(ngx_http_request_t *r,
     redisReply *reply);
 static ngx_int_t ngx_http_workflow_task_reply(ngx_http_request_t *r,
     ngx_str_t *task_id, redisReply *reply);
-static void ngx_http_workflow_add_string(wf_buf_t *b, redisReply *reply);
-static void ngx_http_workflow_add_raw(wf_buf_t *b, redisReply *reply,
-    const char *absent);
-static void ngx_http_workflow_add_time(wf_buf_t *b, redisReply *reply);
+static void ngx_http_workflow_add_string(wf_buf_t *b, ngx_str_t *s);
+static void ngx_http_workflow_add_raw(wf_buf_t *b, ngx_str_t *s);
+static void ngx_http_workflow_add_time(wf_buf_t *b, ngx_str_t *s);
 static void ngx_http_workflow_task_cleanup(void *data);
 
 
@@ -115,12 +114,7 @@ ngx_http_workflow_task_handler(ngx_workflow_call_t *call, redisReply *reply)
     if (r->method == NGX_HTTP_DELETE) {
         rc = ngx_http_workflow_task_cancelled(r, reply);
 
-    } else if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
-               || reply->elements != 8)
-    {
-        rc = ngx_http_workflow_unavailable(r, "Redis cannot be reached");
-
-    } else if (reply->element[1]->type != REDIS_REPLY_STRING) {
+    } else if (reply && reply->type == REDIS_REPLY_NIL) {
         rc = ngx_http_workflow_reply_text(r, NGX_HTTP_NOT_FOUND,
                                     "{\"detail\":\"Task not found\"}");
 
@@ -162,30 +156,43 @@ static ngx_int_t
 ngx_http_workflow_task_reply(ngx_http_request_t *r, ngx_str_t *task_id,
     redisReply *reply)
 {
-    wf_buf_t     b = WF_BUF_INIT;
-    ngx_int_t    rc;
-    redisReply **e;
+    wf_buf_t                b = WF_BUF_INIT;
+    ngx_int_t               rc;
+    ngx_str_t               text;
+    ngx_workflow_record_t   record;
 
-    e = reply->element;
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
+        return ngx_http_workflow_unavailable(r, "Redis cannot be reached");
+    }
+
+    text.data = (u_char *) reply->str;
+    text.len = reply->len;
+
+    if (ngx_workflow_record_parse(&text, &record) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "the record of task \"%V\" in Redis is none", task_id);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     wf_buf_adds(&b, "{\"task_id\":");
     wf_json_quote_utf8(&b, (char *) task_id->data, task_id->len);
     wf_buf_adds(&b, ",\"session_id\":");
-    ngx_http_workflow_add_string(&b, e[0]);
+    ngx_http_workflow_add_string(&b, &record.session);
     wf_buf_adds(&b, ",\"status\":");
-    ngx_http_workflow_add_string(&b, e[1]);
+    ngx_http_workflow_add_string(&b, &record.state);
     wf_buf_adds(&b, ",\"result\":");
-    ngx_http_workflow_add_raw(&b, e[2], "null");
+    ngx_http_workflow_add_raw(&b, &record.result);
     wf_buf_adds(&b, ",\"error\":");
-    ngx_http_workflow_add_string(&b, e[3]);
+    ngx_http_workflow_add_string(&b, &record.error);
     wf_buf_adds(&b, ",\"attempts\":");
-    ngx_http_workflow_add_raw(&b, e[4], "0");
+    ngx_http_workflow_add_raw(&b, &record.attempts);
     wf_buf_adds(&b, ",\"stream_events\":");
-    ngx_http_workflow_add_raw(&b, e[5], "0");
+    ngx_http_workflow_add_raw(&b, &record.streamed);
     wf_buf_adds(&b, ",\"created_at\":");
-    ngx_http_workflow_add_time(&b, e[6]);
+    ngx_http_workflow_add_time(&b, &record.created);
     wf_buf_adds(&b, ",\"updated_at\":");
-    ngx_http_workflow_add_time(&b, e[7]);
+    ngx_http_workflow_add_time(&b, record.updated.data[0] == '-'
+                                   ? &record.created : &record.updated);
     wf_buf_adds(&b, "}");
 
     rc = ngx_http_workflow_reply_buf(r, NGX_HTTP_OK, &b);
@@ -197,10 +204,10 @@ ngx_http_workflow_task_reply(ngx_http_request_t *r, ngx_str_t *task_id,
 
 
 static void
-ngx_http_workflow_add_string(wf_buf_t *b, redisReply *reply)
+ngx_http_workflow_add_string(wf_buf_t *b, ngx_str_t *s)
 {
-    if (reply->type == REDIS_REPLY_STRING) {
-        wf_json_quote_utf8(b, reply->str, reply->len);
+    if (s->data) {
+        wf_json_quote_utf8(b, (char *) s->data, s->len);
 
     } else {
         wf_buf_adds(b, "null");
@@ -209,13 +216,13 @@ ngx_http_workflow_add_string(wf_buf_t *b, redisReply *reply)
 
 
 static void
-ngx_http_workflow_add_raw(wf_buf_t *b, redisReply *reply, const char *absent)
+ngx_http_workflow_add_raw(wf_buf_t *b, ngx_str_t *s)
 {
-    if (reply->type == REDIS_REPLY_STRING && reply->len) {
-        wf_buf_add(b, reply->str, reply->len);
+    if (s->len) {
+        wf_buf_add(b, s->data, s->len);
 
     } else {
-        wf_buf_adds(b, absent);
+        wf_buf_adds(b, "null");
     }
 }
 
@@ -223,18 +230,14 @@ ngx_http_workflow_add_raw(wf_buf_t *b, redisReply *reply, const char *absent)
 /* Milliseconds since the epoch as "2026-11-23T03:12:21.123Z". */
 
 static void
-ngx_http_workflow_add_time(wf_buf_t *b, redisReply *reply)
+ngx_http_workflow_add_time(wf_buf_t *b, ngx_str_t *s)
 {
     u_char     *p;
     ngx_tm_t    tm;
     ngx_int_t   msec;
     u_char      text[sizeof("\"2026-11-23T03:12:21.123Z\"") + NGX_INT64_LEN];
 
-    msec = NGX_ERROR;
-
-    if (reply->type == REDIS_REPLY_STRING) {
-        msec = ngx_atoi((u_char *) reply->str, reply->len);
-    }
+    msec = ngx_atoi(s->data, s->len);
 
     if (msec == NGX_ERROR) {
         wf_buf_adds(b, "null");

@@ -6,15 +6,15 @@
 
 #include "ngx_workflow_task.h"
 
-#include "wf_buf.h"
-
 
 #define NGX_WORKFLOW_MAX_ENDS       64
 #define NGX_WORKFLOW_MAX_ENDS_SIZE  (1024 * 1024)
 
-/* of what follows for each task, beside keys, values and messages */
+/* of what follows for each task, beside messages, and of what does for some,
+ * beside keys and values */
 
-#define NGX_WORKFLOW_END_ARGS       16
+#define NGX_WORKFLOW_END_ARGS       8
+#define NGX_WORKFLOW_END_MORE       7
 
 #define NGX_WORKFLOW_ENDS_AGAIN     100
 
@@ -35,9 +35,12 @@ struct ngx_workflow_ends_s {
 
 static ngx_workflow_ends_t *ngx_workflow_finish_ends(
     ngx_workflow_consumer_t *consumer, ngx_workflow_end_t *end);
+static ngx_uint_t ngx_workflow_finish_more(ngx_workflow_task_t *task,
+    ngx_workflow_end_t *end);
 static void ngx_workflow_finish_add(wf_buf_t *b,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
-    ngx_workflow_end_t *end, ngx_workflow_messages_t *messages);
+    ngx_workflow_end_t *end, ngx_workflow_messages_t *messages,
+    ngx_uint_t more);
 static ngx_uint_t ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_event(ngx_event_t *ev);
 static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
@@ -56,6 +59,7 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     void *data)
 {
     size_t                len;
+    ngx_uint_t            more;
     ngx_workflow_ends_t  *ends;
 
     ends = ngx_workflow_finish_ends(consumer, end);
@@ -64,8 +68,9 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     }
 
     len = ends->text.len;
+    more = ngx_workflow_finish_more(task, end);
 
-    ngx_workflow_finish_add(&ends->text, consumer, task, end, messages);
+    ngx_workflow_finish_add(&ends->text, consumer, task, end, messages, more);
 
     if (ends->text.failed) {
 
@@ -76,7 +81,7 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
         return NGX_ERROR;
     }
 
-    ends->nargs += NGX_WORKFLOW_END_ARGS + 2 * end->nset + messages->n;
+    ends->nargs += NGX_WORKFLOW_END_ARGS + messages->n + more;
     ends->handlers[ends->n] = handler;
     ends->data[ends->n++] = data;
 
@@ -130,36 +135,61 @@ ngx_workflow_finish_ends(ngx_workflow_consumer_t *consumer,
 }
 
 
+/* How many arguments more than most tasks need. */
+
+static ngx_uint_t
+ngx_workflow_finish_more(ngx_workflow_task_t *task, ngx_workflow_end_t *end)
+{
+    if (task->reply.len || end->input.len || end->session.len
+        || end->sender_keys.len)
+    {
+        return NGX_WORKFLOW_END_MORE + 2 * end->nset;
+    }
+
+    return 0;
+}
+
+
 static void
 ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
     ngx_workflow_task_t *task, ngx_workflow_end_t *end,
-    ngx_workflow_messages_t *messages)
+    ngx_workflow_messages_t *messages, ngx_uint_t more)
 {
+    wf_buf_t    record = WF_BUF_INIT;
     ngx_uint_t  i;
+
+    ngx_workflow_record_end(&record, task, &end->result, &end->error);
 
     ngx_workflow_finish_str(b, &task->id);
     ngx_workflow_finish_str(b, &task->claim_text);
     ngx_workflow_finish_arg(b, end->state, ngx_strlen(end->state));
-    ngx_workflow_finish_str(b, &end->result);
-    ngx_workflow_finish_str(b, &end->error);
-    ngx_workflow_finish_str(b, ngx_workflow_task_channel(consumer, task));
+    ngx_workflow_finish_arg(b, record.data, record.len);
     ngx_workflow_finish_str(b, &end->completed);
+    ngx_workflow_finish_number(b, messages->first);
+    ngx_workflow_finish_number(b, messages->n);
+    ngx_workflow_finish_number(b, more);
+
+    b->failed |= record.failed;
+    wf_buf_free(&record);
+
+    for (i = 0; i < messages->n; i++) {
+        ngx_workflow_finish_str(b, &messages->elts[i]);
+    }
+
+    if (more == 0) {
+        return;
+    }
+
+    ngx_workflow_finish_str(b, ngx_workflow_task_channel(consumer, task));
     ngx_workflow_finish_str(b, &end->input);
     ngx_workflow_finish_str(b, &end->session);
-    ngx_workflow_finish_number(b, end->nset);
     ngx_workflow_finish_str(b, &end->sender_keys);
     ngx_workflow_finish_str(b, &end->sender);
     ngx_workflow_finish_str(b, &end->sender_id);
     ngx_workflow_finish_str(b, &end->event);
-    ngx_workflow_finish_number(b, messages->first);
-    ngx_workflow_finish_number(b, messages->n);
 
     for (i = 0; i < 2 * end->nset; i++) {
         ngx_workflow_finish_str(b, &end->set[i]);
-    }
-
-    for (i = 0; i < messages->n; i++) {
-        ngx_workflow_finish_str(b, &messages->elts[i]);
     }
 }
 
@@ -213,7 +243,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     /* EVALSHA, sum, number of keys, keys, and what the tasks have in common */
 
     wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, 3 + 4 + 5 + ends->nargs);
+    wf_buf_addu(&b, 3 + 4 + 6 + ends->nargs);
     wf_buf_adds(&b, "\r\n");
 
     ngx_workflow_finish_arg(&b, "EVALSHA", 7);
@@ -231,6 +261,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     ngx_workflow_finish_number(&b, ends->ttl);
     ngx_workflow_finish_number(&b, ends->session_ttl);
     ngx_workflow_finish_str(&b, &consumer->workers);
+    ngx_workflow_finish_str(&b, &consumer->control);
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
 

@@ -11,9 +11,10 @@
 typedef struct {
     ngx_str_t   task;
     ngx_str_t   events;
+    ngx_str_t   saved;
     ngx_str_t   seen;
-    u_char      buf[3 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
-                    + 4 * NGX_WORKFLOW_MAX_ID];
+    u_char      buf[4 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
+                    + 5 * NGX_WORKFLOW_MAX_ID];
 } ngx_workflow_keys_t;
 
 
@@ -61,6 +62,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_str(&args, &s->reply);
     ngx_workflow_args_number(&args, s->only);
+    ngx_workflow_args_number(&args, s->claims);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -132,25 +134,14 @@ ngx_workflow_task_status(ngx_workflow_consumer_t *consumer,
     ngx_str_t *task_id, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data)
 {
-    ngx_uint_t            i;
-    ngx_workflow_args_t   args;
-    ngx_workflow_keys_t   keys;
-
-    static ngx_str_t  fields[] = {
-        ngx_string("session"), ngx_string("state"), ngx_string("result"),
-        ngx_string("error"), ngx_string("attempts"), ngx_string("streamed"),
-        ngx_string("created"), ngx_string("updated")
-    };
+    ngx_workflow_args_t  args;
+    ngx_workflow_keys_t  keys;
 
     ngx_workflow_keys(&keys, consumer, task_id);
 
     ngx_workflow_args_init(&args);
-    ngx_workflow_args_add(&args, "HMGET", 5);
+    ngx_workflow_args_add(&args, "GET", 3);
     ngx_workflow_args_str(&args, &keys.task);
-
-    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        ngx_workflow_args_str(&args, &fields[i]);
-    }
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -317,9 +308,10 @@ ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_PARK, 5);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_PARK, 6);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.saved);
     ngx_workflow_args_str(&args, &keys.events);
     ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &consumer->leases);
@@ -348,8 +340,9 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CHECKPOINT, 3);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CHECKPOINT, 4);
     ngx_workflow_args_str(&args, &keys.task);
+    ngx_workflow_args_str(&args, &keys.saved);
     ngx_workflow_args_str(&args, &consumer->leases);
     ngx_workflow_args_str(&args, &consumer->bell);
 
@@ -450,6 +443,10 @@ ngx_workflow_keys(ngx_workflow_keys_t *keys, ngx_workflow_consumer_t *consumer,
     keys->events.data = p;
     p = ngx_sprintf(p, "%Vevents:%V", &consumer->prefix, id);
     keys->events.len = p - keys->events.data;
+
+    keys->saved.data = p;
+    p = ngx_sprintf(p, "%Vsaved:%V", &consumer->prefix, id);
+    keys->saved.len = p - keys->saved.data;
 
     keys->seen.data = p;
 }

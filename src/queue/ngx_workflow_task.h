@@ -12,6 +12,8 @@
 
 #include "ngx_workflow_queue.h"
 
+#include "wf_buf.h"
+
 
 /* A task as a worker has claimed it; strings are the owner's. */
 
@@ -27,7 +29,34 @@ typedef struct {
     ngx_uint_t                streamed;     /* published by others before */
     ngx_str_t                 reply;        /* "service\ntask_id" of the task
                                                that has sent it; len 0: none */
+    ngx_str_t                 origin;       /* as in its record, which all of
+                                               these but id and input are in */
+    ngx_str_t                 record;
 } ngx_workflow_task_t;
+
+
+/* A task's record in Redis; strings are in its text, "-" or len 0 where there
+ * is nothing. */
+
+typedef struct {
+    ngx_str_t                 state;
+    ngx_str_t                 entry;        /* in the stream */
+    ngx_str_t                 worker;
+    ngx_str_t                 claim;
+    ngx_str_t                 attempts;
+    ngx_str_t                 streamed;
+    ngx_str_t                 marks;
+    ngx_str_t                 updated;      /* milliseconds since the epoch; "-":
+                                               as created */
+    ngx_str_t                 created;
+    ngx_str_t                 digest;       /* of the input */
+    ngx_str_t                 origin;       /* the last two as one */
+
+    ngx_str_t                 session;      /* data NULL: none */
+    ngx_str_t                 reply;
+    ngx_str_t                 result;
+    ngx_str_t                 error;
+} ngx_workflow_record_t;
 
 
 /* A new task, or an event, on its way into Redis. */
@@ -45,6 +74,7 @@ typedef struct {
     ngx_str_t                 reply;        /* as a task has it */
     ngx_uint_t                only;         /* task: if the service has been
                                                here */
+    ngx_uint_t                claims;       /* task: this worker claims next */
 } ngx_workflow_submission_t;
 
 
@@ -92,6 +122,14 @@ typedef enum {
 } ngx_workflow_answer_e;
 
 
+/* ngx_workflow_record.c */
+ngx_int_t ngx_workflow_record_parse(ngx_str_t *text,
+    ngx_workflow_record_t *record);
+/* The task's fields are set to what its record says. */
+ngx_int_t ngx_workflow_record_task(ngx_workflow_task_t *task);
+void ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
+    ngx_str_t *result, ngx_str_t *error);
+
 /* Its keys and channels: those of its name in a namespace. */
 ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
     ngx_str_t *topic_namespace, ngx_pool_t *pool);
@@ -112,6 +150,7 @@ ngx_workflow_call_t *ngx_workflow_task_refuse(
     ngx_str_t *error, time_t ttl, ngx_workflow_messages_t *messages,
     ngx_workflow_call_pt handler, void *data);
 
+/* The answer is its record, or nil. */
 ngx_workflow_call_t *ngx_workflow_task_status(
     ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);

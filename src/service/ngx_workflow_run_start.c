@@ -26,8 +26,7 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     ngx_workflow_run_t  *run;
 
     run = ngx_calloc(sizeof(ngx_workflow_run_t) + task->id.len
-                     + task->session.len + task->claim_text.len
-                     + task->input.len + task->reply.len, service->log);
+                     + task->record.len + task->input.len, service->log);
     if (run == NULL) {
         return NGX_ERROR;
     }
@@ -39,19 +38,13 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     run->task.id.data = p;
     p = ngx_cpymem(p, task->id.data, task->id.len);
 
-    if (task->session.data) {
-        run->task.session.data = p;
-        p = ngx_cpymem(p, task->session.data, task->session.len);
-    }
-
-    run->task.claim_text.data = p;
-    p = ngx_cpymem(p, task->claim_text.data, task->claim_text.len);
+    run->task.record.data = p;
+    p = ngx_cpymem(p, task->record.data, task->record.len);
 
     run->task.input.data = p;
-    p = ngx_cpymem(p, task->input.data, task->input.len);
+    ngx_memcpy(p, task->input.data, task->input.len);
 
-    run->task.reply.data = p;
-    ngx_memcpy(p, task->reply.data, task->reply.len);
+    (void) ngx_workflow_record_task(&run->task);
 
     run->service = service;
     run->last_output = &run->output;

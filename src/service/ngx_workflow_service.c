@@ -290,6 +290,26 @@ ngx_workflow_service_poll(ngx_event_t *ev)
 }
 
 
+/* Whether this worker, which has nothing else to do, asks for a task that comes
+ * now at once, so that no bell need wake one to ask for it. */
+
+ngx_uint_t
+ngx_workflow_service_idle(ngx_workflow_service_t *service)
+{
+    return service->running && !service->leaving && !service->claiming
+           && !service->recover && service->slots == 0
+           && service->nwaiting == 0 && service->consumer.queue->is_ready
+           && !ngx_exiting;
+}
+
+
+void
+ngx_workflow_service_claim_now(ngx_workflow_service_t *service)
+{
+    ngx_workflow_service_claim(&service->claim);
+}
+
+
 /* Claim as many tasks as there are free slots, and some ahead. */
 
 static void
@@ -376,26 +396,32 @@ static void
 ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 {
     ngx_str_t             saved, fate;
-    redisReply          **e;
+    redisReply          **e, *events, *session;
     ngx_workflow_run_t   *run;
     ngx_workflow_task_t   task;
 
+    static redisReply  none = { .type = REDIS_REPLY_ARRAY };
+
     ngx_memzero(&task, sizeof(ngx_workflow_task_t));
+    ngx_str_null(&saved);
+    ngx_str_null(&fate);
 
     e = claim->element;
+    events = &none;
+    session = &none;
 
-    if (claim->type != REDIS_REPLY_ARRAY || claim->elements != 11
+    if (claim->type != REDIS_REPLY_ARRAY
+        || (claim->elements != 3 && claim->elements != 7)
         || ngx_workflow_reply_str(e[0], &task.id) != NGX_OK
         || task.id.len > NGX_WORKFLOW_MAX_ID
-        || ngx_workflow_reply_str(e[1], &task.claim_text) != NGX_OK
-        || e[2]->type != REDIS_REPLY_INTEGER
-        || ngx_workflow_reply_str(e[4], &task.input) != NGX_OK
-        || ngx_workflow_reply_str(e[5], &saved) != NGX_OK
-        || e[6]->type != REDIS_REPLY_ARRAY
-        || ngx_workflow_reply_str(e[7], &fate) != NGX_OK
-        || e[8]->type != REDIS_REPLY_INTEGER
-        || e[9]->type != REDIS_REPLY_ARRAY
-        || ngx_workflow_reply_str(e[10], &task.reply) != NGX_OK)
+        || ngx_workflow_reply_str(e[1], &task.record) != NGX_OK
+        || ngx_workflow_record_task(&task) != NGX_OK
+        || ngx_workflow_reply_str(e[2], &task.input) != NGX_OK
+        || (claim->elements == 7
+            && (ngx_workflow_reply_str(e[3], &saved) != NGX_OK
+                || e[4]->type != REDIS_REPLY_ARRAY
+                || ngx_workflow_reply_str(e[5], &fate) != NGX_OK
+                || e[6]->type != REDIS_REPLY_ARRAY)))
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,
                       "workflow_service \"%V\": an entry of \"%V\" is not "
@@ -403,12 +429,10 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         return;
     }
 
-    if (e[3]->len <= NGX_WORKFLOW_MAX_ID) {
-        (void) ngx_workflow_reply_str(e[3], &task.session);
+    if (claim->elements == 7) {
+        events = e[4];
+        session = e[6];
     }
-
-    task.attempt = e[2]->integer;
-    task.streamed = e[8]->integer;
 
     run = ngx_workflow_run_find(service, &task.id);
 
@@ -428,7 +452,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         ngx_workflow_run_turn(run);
     }
 
-    if (ngx_workflow_run_create(service, &task, &saved, e[6], &fate, e[9])
+    if (ngx_workflow_run_create(service, &task, &saved, events, &fate, session)
         != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, service->log, 0,

@@ -134,6 +134,9 @@ void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 
+ngx_uint_t ngx_workflow_service_idle(ngx_workflow_service_t *service);
+void ngx_workflow_service_claim_now(ngx_workflow_service_t *service);
+
 /* A task will be due so many milliseconds from now. */
 void ngx_workflow_service_due(ngx_workflow_service_t *service,
     ngx_msec_t delay);

@@ -71,9 +71,16 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         s.input.data = (u_char *) m->input.data;
         s.input.len = m->input.len;
         s.max_queued = service->max_queued;
+        s.claims = ngx_workflow_service_idle(service);
 
-        return ngx_workflow_task_accept(&service->consumer, &s, deadline,
+        call = ngx_workflow_task_accept(&service->consumer, &s, deadline,
                                         handler, data);
+
+        if (call && s.claims) {
+            ngx_workflow_service_claim_now(service);
+        }
+
+        return call;
     }
 
     /* the type by which the workflow knows it, a line feed, the fields */

@@ -129,8 +129,8 @@ class Replicas(harness.Case):
         for task in tasks:
             self.wire.completed(task)
         workers = {
-            self.redis.client.hget(f"{{llama_deploy.wide}}:task:{task}",
-                                   "worker") for task in tasks}
+            self.redis.client.get(f"{{llama_deploy.wide}}:task:{task}")
+            .split()[2] for task in tasks}
         self.assertEqual(len(workers), 4)
         for nginx in nginxes:
             self.assertEqual(nginx.quit(), 0)

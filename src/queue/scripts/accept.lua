@@ -4,7 +4,8 @@
 -- ARGV  task_id, session_id ("" none), input, limit of the stream (0 none),
 --       seconds to remember the message (0: it has no id of its own),
 --       "service\ntask_id" of the task that sends it ("" none),
---       1: only if the service has been here
+--       1: only if the service has been here,
+--       1: the worker claims next, so that no other need be woken
 -- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
 --          outstanding tasks},
 --         or, of a task that another one sends,
@@ -12,10 +13,14 @@
 --
 -- A known task is not queued again; "conflict" if it had another input.
 
-local stream, task, events, bell, timers, seen = unpack(KEYS)
+local stream, key, events, bell, timers, seen = unpack(KEYS)
 local id, session, input = ARGV[1], ARGV[2], ARGV[3]
 local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
-local reply, only = ARGV[6], ARGV[7] == '1'
+local reply, only, claims = ARGV[6], ARGV[7] == '1', ARGV[8] == '1'
+
+-- include clock
+-- include task
+-- include ring
 
 local queued = redis.call('XLEN', stream)
 
@@ -23,25 +28,27 @@ local function outstanding()
     return queued + redis.call('ZCARD', timers)
 end
 
-local digest = redis.sha1hex(input)
-local known = redis.call('HGET', task, 'digest')
+local digest = string.sub(redis.sha1hex(input), 1, 16)
+local known = read_task(redis.call('GET', key))
 
 if known then
     -- a task that was refused has no digest
-    if known ~= digest and known ~= '' then
+    local before = string.match(known.origin, ' (%S+)$')
+
+    if before ~= digest and before ~= '-' then
         return {'conflict', outstanding()}
     end
 
     if reply ~= '' then
-        local fields = redis.call('HMGET', task, 'state', 'result', 'error')
-        local state = fields[1]
-
-        if state ~= 'queued' and state ~= 'running' and state ~= 'waiting' then
-            return {'ended', outstanding(), state, fields[2] or '',
-                    fields[3] or ''}
+        if not is_alive(known) then
+            return {'ended', outstanding(), known.state, known.result or '',
+                    known.error or ''}
         end
 
-        redis.call('HSETNX', task, 'reply', reply)
+        if not known.reply then
+            known.reply = reply
+            redis.call('SET', key, write_task(known))
+        end
     end
 
     return {'known', outstanding()}
@@ -63,38 +70,19 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
-local time = redis.call('TIME')
-local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-
 local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
-local fields = {
-    'state', 'queued', 'entry', entry, 'digest', digest, 'attempts', 0,
-    'claim', 0, 'streamed', 0, 'created', now, 'updated', now
-}
 
-local function add(name, value)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-end
+redis.call('SET', key, write_task({
+    state = 'queued', entry = entry, worker = '-', claim = '0', attempts = '0',
+    streamed = '0', updated = '-', origin = stamp .. ' ' .. digest,
+    session = session ~= '' and session, reply = reply ~= '' and reply,
 
-if session ~= '' then
-    add('session', session)
-end
+    -- those that were there before it stay
+    events = redis.call('PERSIST', events) == 1
+}))
 
-if reply ~= '' then
-    add('reply', reply)
-end
-
--- events that were there before it
-
-if redis.call('PERSIST', events) == 1 then
-    add('events', 1)
-end
-
-redis.call('HSET', task, unpack(fields))
-
-if redis.call('LLEN', bell) == 0 then
-    redis.call('RPUSH', bell, 1)
+if not claims then
+    ring(bell)
 end
 
 queued = queued + 1

@@ -9,6 +9,9 @@
 local sent = KEYS[1]
 local prefix, fields, keep, channel, service = unpack(ARGV)
 
+-- include clock
+-- include task
+-- include ring
 -- include give
 -- include reply
 
@@ -27,6 +30,6 @@ local event = 'TaskResultEvent\n{"service": "' .. from .. '", ' .. fields
 
 redis.call('SET', sent, '!' .. event, 'EX', keep)
 
-reply_to(prefix, id, event, channel, service)
+reply_to(prefix, id, event, stamp, channel, service)
 
 return 1

@@ -4,40 +4,39 @@
 -- ARGV  task_id, channel of workers ("<namespace>:worker:"), service
 -- returns "accepted" | "unknown" | "ended"
 
-local stream, task, bell, timers = unpack(KEYS)
+local stream, key, bell, timers = unpack(KEYS)
 local id, channel, service = ARGV[1], ARGV[2], ARGV[3]
 
-local known = redis.call('HMGET', task, 'state', 'worker', 'input')
-local state = known[1]
+-- include task
+-- include ring
 
-if not state then
+local task = read_task(redis.call('GET', key))
+
+if not task then
     return 'unknown'
 end
 
-if state ~= 'queued' and state ~= 'running' and state ~= 'waiting' then
+if not is_alive(task) then
     return 'ended'
 end
 
 -- a first write that Redis allows when it is out of memory allows those
 -- behind it
-redis.call('PERSIST', task)
-redis.call('HSET', task, 'cancel', 1)
+redis.call('PERSIST', key)
 
-if state == 'running' then
-    redis.call('PUBLISH', channel .. known[2],
-               'cancel ' .. service .. ' ' .. id)
+task.cancel = true
 
-elseif redis.call('ZREM', timers, id) == 1 then
+if redis.call('ZREM', timers, id) == 1 then
     -- it rests: into the queue with it
-    local entry = redis.call('XADD', stream, '*', 'task', id,
-                             'input', known[3])
+    requeue(stream, task, id)
+    ring(bell)
+end
 
-    redis.call('HDEL', task, 'input')
-    redis.call('HSET', task, 'state', 'queued', 'entry', entry)
+redis.call('SET', key, write_task(task))
 
-    if redis.call('LLEN', bell) == 0 then
-        redis.call('RPUSH', bell, 1)
-    end
+if task.state == 'running' then
+    redis.call('PUBLISH', channel .. task.worker,
+               'cancel ' .. service .. ' ' .. id)
 end
 
 return 'accepted'

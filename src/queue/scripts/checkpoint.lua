@@ -1,55 +1,48 @@
 -- Save a run that goes on, together with what it has streamed until then.
 --
--- KEYS  task, leases, bell
+-- KEYS  task, saved, leases, bell
 -- ARGV  task_id, worker, claim, saved run ("" none: keep the last),
 --       1: the worker gives the task up, another one is to go on with it,
 --       channel, index of the first message, streamed message...
 -- returns 1, or 0: the task is not this worker's any more
 
-local task, leases, bell = unpack(KEYS)
+local key, kept, leases, bell = unpack(KEYS)
 local id, worker, claim, saved = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local leave, channel, index = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
 
-local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed')
+-- include task
+-- include ring
+-- include stream
 
-if known[1] ~= 'running' or known[2] ~= worker or known[3] ~= claim then
+local task = read_task(redis.call('GET', key))
+
+if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0
 end
 
-local streamed = tonumber(known[4])
-
-if index > streamed and #ARGV >= 8 then
-    return redis.error_reply('GAP events before these have not come yet')
+if is_gap(task, index, 8, #ARGV) then
+    return redis.error_reply(gap)
 end
 
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
-redis.call('PERSIST', task)
+redis.call('PERSIST', key)
 
-for i = 8, #ARGV do
-    if index == streamed then
-        redis.call('PUBLISH', channel, ARGV[i])
-        streamed = streamed + 1
-    end
-
-    index = index + 1
-end
-
-redis.call('HSET', task, 'streamed', streamed)
+stream_events(task, channel, index, 8, #ARGV)
 
 if saved ~= '' then
-    redis.call('HSET', task, 'saved', saved)
+    redis.call('SET', kept, saved)
+    task.kept = true
 end
 
 if leave then
-    redis.call('HSET', task, 'resume', 1)
+    task.resume = true
     redis.call('ZADD', leases, 0, id)
-
-    if redis.call('LLEN', bell) == 0 then
-        redis.call('RPUSH', bell, 1)
-    end
+    ring(bell)
 end
+
+redis.call('SET', key, write_task(task))
 
 return 1

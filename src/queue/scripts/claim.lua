@@ -8,9 +8,9 @@
 --       milliseconds of a lease, number of attempts,
 --       1: sessions are kept here
 -- returns {outstanding tasks, 1 if there may be more, claim...}; a claim is
---         {task_id, claim, attempt, session_id | nil, input, saved run | "",
---          {event...}, fate, streamed, {key, value... of the session},
---          "service\ntask_id" of the task that has sent it | ""}
+--         {task_id, record, input}, as most are, or
+--         {task_id, record, input, saved run | "", {event...}, fate,
+--          {key, value... of the session}}
 --
 -- At most 64 events come with a claim; the worker asks for more.  Claims stop
 -- when their inputs reach a few megabytes.
@@ -25,98 +25,99 @@ local prefix, worker, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local again, lease, limit = ARGV[4] == '1', ARGV[5], tonumber(ARGV[6])
 local sessions = ARGV[7] == '1'
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local stamp = string.format('%.0f', now)
+-- include clock
+-- include task
+-- include ring
+
 local deadline = string.format('%.0f', now + lease)
 local claims, size = {}, 0
 local enough = 4 * 1024 * 1024
 
--- known: whether it was ever sent one
+-- What is handed to the worker.
 
-local function events_of(id, known)
-    return known and redis.call('LRANGE', prefix .. 'events:' .. id, 0, 63)
-           or {}
-end
+local function hand_out(id, record, input, task, saved, fate)
+    local claim, session = {id, record, input}, {}
 
--- A saved run has what it needs of its session.
+    -- a saved run has what it needs of its session
 
-local function session_of(session, saved)
-    if not sessions or not session or saved then
-        return {}
+    if sessions and task.session and saved == '' then
+        session = redis.call('HGETALL', prefix .. 'session:' .. task.session)
+
+        for _, text in ipairs(session) do
+            size = size + #text
+        end
     end
 
-    return redis.call('HGETALL', prefix .. 'session:' .. session)
-end
-
-local function fields_of(entry)
-    local fields = {}
-
-    for i = 1, #(entry or {}), 2 do
-        fields[entry[i]] = entry[i + 1]
+    if saved ~= '' or task.events or fate ~= '' or #session > 0 then
+        claim[4], claim[6], claim[7] = saved, fate, session
+        claim[5] = task.events and redis.call('LRANGE', prefix .. 'events:'
+                                              .. id, 0, 63) or {}
     end
 
-    return fields
+    claims[#claims + 1] = claim
+    size = size + #input + #saved
 end
 
-local function look_at(task)
-    local known = redis.call('HMGET', task, 'state', 'entry', 'resume',
-                             'attempts', 'claim', 'session', 'saved', 'cancel',
-                             'expired', 'streamed', 'reply', 'events')
-    return {
-        state = known[1], entry = known[2], resume = known[3],
-        attempts = tonumber(known[4]), claim = tonumber(known[5]),
-        session = known[6], saved = known[7], cancel = known[8],
-        expired = known[9], streamed = tonumber(known[10]), reply = known[11],
-        events = known[12]
-    }
-end
+-- The task is this worker's from now on, once it is written and has its lease.
 
--- The task is this worker's from now on, once it has its lease.
+local taken, written = {}, {}
 
-local taken = {}
-
-local function take(id, task, fields, known)
-    local attempt, fate = known.attempts, ''
-
-    if known.cancel then
-        fate = 'cancelled'
-
-    elseif known.expired then
-        fate = 'expired'
-
-    elseif not known.resume and attempt >= limit then
-        fate = 'exhausted'
-
-    elseif not known.resume then
-        attempt = attempt + 1
-    end
-
-    local claim = string.format('%.0f', known.claim + 1)
-
-    redis.call('HSET', task, 'state', 'running', 'worker', worker,
-               'claim', claim, 'attempts', attempt, 'updated', stamp)
-
-    if known.resume then
-        redis.call('HDEL', task, 'resume')
-    end
-
+local function own(id, key, record)
+    written[#written + 1] = key
+    written[#written + 1] = record
     taken[#taken + 1] = deadline
     taken[#taken + 1] = id
+end
 
-    local session = session_of(known.session, known.saved)
+local function take(id, key, task, input)
+    local attempts, saved, fate = tonumber(task.attempts), '', ''
 
-    for _, text in ipairs(session) do
-        size = size + #text
+    if task.cancel then
+        fate = 'cancelled'
+
+    elseif task.expired then
+        fate = 'expired'
+
+    elseif not task.resume and attempts >= limit then
+        fate = 'exhausted'
+
+    elseif not task.resume then
+        task.attempts = string.format('%d', attempts + 1)
     end
 
-    claims[#claims + 1] = {
-        id, claim, attempt, known.session, fields.input or '',
-        known.saved or '', events_of(id, known.events), fate, known.streamed,
-        session, known.reply or ''
-    }
+    if task.saved then
+        saved, task.saved, task.kept = task.saved, nil, true
+        redis.call('SET', prefix .. 'saved:' .. id, saved)
 
-    size = size + #(fields.input or '') + #(known.saved or '')
+    elseif task.kept then
+        saved = redis.call('GET', prefix .. 'saved:' .. id) or ''
+    end
+
+    task.state, task.worker, task.updated = 'running', worker, stamp
+    task.claim = string.format('%d', task.claim + 1)
+    task.resume = nil
+
+    local record = write_task(task)
+
+    own(id, key, record)
+    hand_out(id, record, input, task, saved, fate)
+end
+
+-- The same for one that was queued and nothing else, as most are.
+
+local after = ' ' .. worker .. ' 1 1 0 - ' .. stamp .. ' '
+
+local function take_new(id, key, entry, rest, input)
+    local record = 'running ' .. entry .. after .. rest
+
+    own(id, key, record)
+
+    if sessions and string.find(rest, 'session=', 1, true) then
+        hand_out(id, record, input, read_task(record), '', '')
+    else
+        claims[#claims + 1] = {id, record, input}
+        size = size + #input
+    end
 end
 
 local function read(from, n)
@@ -141,26 +142,61 @@ local function entries_from(from, n)
     return reply and reply[1] and reply[1][2] or {}
 end
 
+-- The id and the input of an entry.
+
+local function parts_of(entry)
+    local id, input = '', ''
+
+    for i = 1, #(entry or {}), 2 do
+        if entry[i] == 'task' then
+            id = entry[i + 1]
+
+        elseif entry[i] == 'input' then
+            input = entry[i + 1]
+        end
+    end
+
+    return id, input
+end
+
+-- For each entry its task's id, key, state and input.
+
+local function look_at(entries)
+    local ids, keys, inputs = {}, {}, {}
+
+    for i, item in ipairs(entries) do
+        ids[i], inputs[i] = parts_of(item[2])
+        keys[i] = prefix .. 'task:' .. ids[i]
+    end
+
+    local texts = {}
+
+    for i = 1, #keys, 1000 do
+        local last = math.min(i + 999, #keys)
+
+        for _, text in ipairs(redis.call('MGET', unpack(keys, i, last))) do
+            texts[#texts + 1] = text
+        end
+    end
+
+    return ids, keys, texts, inputs
+end
+
 -- what this worker has claimed before, as it was
 
 if again then
-    for _, item in ipairs(entries_from('0', count)) do
-        local fields = fields_of(item[2])
-        local id = fields.task or ''
-        local task = prefix .. 'task:' .. id
-        local known = redis.call('HMGET', task, 'state', 'entry', 'worker',
-                                 'claim', 'attempts', 'session', 'saved',
-                                 'streamed', 'reply', 'events')
+    local entries = entries_from('0', count)
+    local ids, _, known, inputs = look_at(entries)
 
-        if known[1] == 'running' and known[2] == item[1]
-           and known[3] == worker
+    for i, item in ipairs(entries) do
+        local task = read_task(known[i])
+
+        if task and task.state == 'running' and task.entry == item[1]
+           and task.worker == worker
         then
-            claims[#claims + 1] = {
-                id, known[4], tonumber(known[5]), known[6],
-                fields.input or '', known[7] or '', events_of(id, known[10]),
-                '', tonumber(known[8]), session_of(known[6], known[7]),
-                known[9] or ''
-            }
+            hand_out(ids[i], known[i], inputs[i], task,
+                     task.kept and redis.call('GET', prefix .. 'saved:'
+                                              .. ids[i]) or '', '')
         end
     end
 
@@ -173,21 +209,18 @@ local due = count > 0 and redis.call('ZRANGEBYSCORE', timers, '-inf', now,
                                      'LIMIT', 0, count) or {}
 
 for _, id in ipairs(due) do
-    local task = prefix .. 'task:' .. id
-    local known = redis.call('HMGET', task, 'state', 'input')
+    local key = prefix .. 'task:' .. id
+    local task = read_task(redis.call('GET', key))
 
     redis.call('ZREM', timers, id)
 
-    if known[1] == 'waiting' then
-        redis.call('HSET', task, 'expired', 1, 'resume', 1)
+    if task and task.state == 'waiting' then
+        task.expired, task.resume = true, true
     end
 
-    if known[1] == 'waiting' or known[1] == 'queued' then
-        local entry = redis.call('XADD', stream, '*', 'task', id,
-                                 'input', known[2])
-
-        redis.call('HSET', task, 'state', 'queued', 'entry', entry)
-        redis.call('HDEL', task, 'input')
+    if task and (task.state == 'waiting' or task.state == 'queued') then
+        requeue(stream, task, id)
+        redis.call('SET', key, write_task(task))
     end
 end
 
@@ -197,15 +230,16 @@ local orphans = count > 0 and redis.call('ZRANGEBYSCORE', leases, '-inf', now,
                                          'LIMIT', 0, count) or {}
 
 for _, id in ipairs(orphans) do
-    local task = prefix .. 'task:' .. id
-    local known = look_at(task)
+    local key = prefix .. 'task:' .. id
+    local task = read_task(redis.call('GET', key))
 
-    if known.state == 'running' then
-        local entry = redis.call('XRANGE', stream, known.entry, known.entry)
+    if task and task.state == 'running' then
+        local entry = redis.call('XRANGE', stream, task.entry, task.entry)
+        local _, input = parts_of(entry[1] and entry[1][2])
 
-        redis.pcall('XCLAIM', stream, 'workers', worker, 0, known.entry,
+        redis.pcall('XCLAIM', stream, 'workers', worker, 0, task.entry,
                     'FORCE', 'JUSTID')
-        take(id, task, fields_of(entry[1] and entry[1][2]), known)
+        take(id, key, task, input)
     else
         redis.call('ZREM', leases, id)
     end
@@ -220,21 +254,28 @@ local more = true
 while more and count > 0 and size < enough do
     local n = math.min(count, 64)
     local entries = entries_from('>', n)
+    local ids, keys, known, inputs = look_at(entries)
 
-    for _, item in ipairs(entries) do
-        local fields = fields_of(item[2])
-        local id = fields.task or ''
-        local task = prefix .. 'task:' .. id
-        local known = look_at(task)
-        local state = known.entry == item[1] and known.state
+    for i, item in ipairs(entries) do
+        local new = 'queued ' .. item[1] .. ' - 0 0 0 - - '
+        local text = #ids[i] <= 256 and known[i] or ''
 
-        if state == 'queued' and #id <= 256 then
-            take(id, task, fields, known)
+        if limit > 0 and string.sub(text, 1, #new) == new then
+            take_new(ids[i], keys[i], item[1], string.sub(text, #new + 1),
+                     inputs[i])
             count = count - 1
+        else
+            local task = read_task(text)
+            local state = task and task.entry == item[1] and task.state
 
-        elseif state ~= 'running' then
-            redis.call('XACK', stream, 'workers', item[1])
-            redis.call('XDEL', stream, item[1])
+            if state == 'queued' then
+                take(ids[i], keys[i], task, inputs[i])
+                count = count - 1
+
+            elseif state ~= 'running' then
+                redis.call('XACK', stream, 'workers', item[1])
+                redis.call('XDEL', stream, item[1])
+            end
         end
     end
 
@@ -242,13 +283,14 @@ while more and count > 0 and size < enough do
 end
 
 if #taken > 0 then
+    redis.call('MSET', unpack(written))
     redis.call('ZADD', leases, unpack(taken))
 end
 
 -- there may be more than this worker took: wake the next one
 
-if more and redis.call('LLEN', bell) == 0 then
-    redis.call('RPUSH', bell, 1)
+if more then
+    ring(bell)
 end
 
 table.insert(claims, 1, more and 1 or 0)

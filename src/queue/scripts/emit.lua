@@ -6,37 +6,31 @@
 --
 -- An index that was published before is not published again.
 
-local task = KEYS[1]
+local key = KEYS[1]
 local worker, claim, channel = ARGV[1], ARGV[2], ARGV[3]
 local index = tonumber(ARGV[4])
 
-local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed')
+-- include task
+-- include stream
 
-if known[1] ~= 'running' or known[2] ~= worker or known[3] ~= claim then
+local task = read_task(redis.call('GET', key))
+
+if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0
 end
 
-local streamed = tonumber(known[4])
-
-if index > streamed and #ARGV >= 5 then
-    return redis.error_reply('GAP events before these have not come yet')
+if is_gap(task, index, 5, #ARGV) then
+    return redis.error_reply(gap)
 end
 
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
-redis.call('PERSIST', task)
+redis.call('PERSIST', key)
 
-for i = 5, #ARGV do
-    if index == streamed then
-        redis.call('PUBLISH', channel, ARGV[i])
-        streamed = streamed + 1
-    end
+stream_events(task, channel, index, 5, #ARGV)
 
-    index = index + 1
-end
-
-redis.call('HSET', task, 'streamed', streamed)
+redis.call('SET', key, write_task(task))
 
 return 1

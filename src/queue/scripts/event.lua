@@ -8,26 +8,27 @@
 -- returns "accepted" | "kept" | "known" | "unknown" | "ended" |
 --         "crowded": too many events wait for the task
 
-local stream, task, events, bell, timers, seen = unpack(KEYS)
+local stream, key, events, bell, timers, seen = unpack(KEYS)
 local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local keep, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local channel, service = ARGV[6], ARGV[7]
 
+-- include clock
+-- include task
+-- include ring
 -- include give
 
 if remember > 0 and redis.call('EXISTS', seen) == 1 then
     return 'known'
 end
 
-local known = redis.call('HMGET', task, 'state', 'worker')
-local state = known[1]
+local task = read_task(redis.call('GET', key))
 
-if not state and keep == 0 then
+if not task and keep == 0 then
     return 'unknown'
 end
 
-if state and state ~= 'queued' and state ~= 'running' and state ~= 'waiting'
-then
+if task and not is_alive(task) then
     return 'ended'
 end
 
@@ -39,12 +40,13 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
-if not state then
+if not task then
     redis.call('RPUSH', events, event)
     redis.call('EXPIRE', events, keep)
     return 'kept'
 end
 
-give(stream, task, events, bell, timers, id, event, known, channel, service)
+give(stream, key, events, bell, timers, id, event, task, stamp, channel,
+     service)
 
 return 'accepted'

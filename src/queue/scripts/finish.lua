@@ -4,15 +4,16 @@
 -- KEYS  stream, timers, leases, dead
 -- ARGV  prefix of the service's keys, worker, seconds to keep results,
 --       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
+--       channel,
 --       then for each task
 --       task_id, claim, state ("completed" | "failed" | "cancelled" | "dead"),
---       result (JSON, "" none), error ("" none), channel,
---       completed_task ("" publish none), input (of a dead one),
---       session ("" none is kept here), number of its keys that were set,
+--       its record from "created" on, completed_task ("" publish none),
+--       index of the first message, number of messages, number of what follows
+--       them (0, or 7 and more), message..., and
+--       its own channel, input (of a dead one), session ("" none is kept here),
 --       prefix of the keys of the service whose task has sent this one ("" none
 --       has), that service, that task's id, the event for it,
---       index of the first message, number of messages,
---       key, value..., message...
+--       key, value... of the session that were set
 -- returns {outstanding tasks, for each task 1, or 0: it is not this worker's
 --         any more...}
 --
@@ -20,52 +21,55 @@
 
 local stream, timers, leases, dead = unpack(KEYS)
 local prefix, worker, keep, session_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local channel_of_workers = ARGV[5]
+local workers, control = ARGV[5], ARGV[6]
 
+-- include clock
+-- include task
+-- include ring
 -- include give
 -- include reply
 
-local time = redis.call('TIME')
-local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-local answers, ends, ids, entries = {0}, {}, {}, {}
-local at = 6
+local starts, keys = {}, {}
+local at = 7
 
 while at <= #ARGV do
-    local id, claim, state = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local index, n = tonumber(ARGV[at + 14]), tonumber(ARGV[at + 15])
-    local set = at + 16
-    local first = set + 2 * tonumber(ARGV[at + 9])
-    local task = prefix .. 'task:' .. id
-    local known = redis.call('HMGET', task, 'state', 'worker', 'claim',
-                             'streamed', 'entry', 'saved', 'error', 'cancel',
-                             'expired', 'resume', 'events')
-    local mine = known[2] == worker and known[3] == claim
+    starts[#starts + 1] = at
+    keys[#keys + 1] = prefix .. 'task:' .. ARGV[at]
+    at = at + 8 + ARGV[at + 6] + ARGV[at + 7]
+end
 
-    if mine and known[1] == 'running' then
-        local streamed = tonumber(known[4])
+local known = redis.call('MGET', unpack(keys))
+local answers, ends, ids, entries, gone = {0}, {}, {}, {}, {}
 
-        if index > streamed and n > 0 then
+for i, at in ipairs(starts) do
+    local state, entry, owner, claim, attempts, streamed, marks
+        = string.match(known[i] or '', '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+)'
+                                       .. ' (%S+)')
+
+    if owner ~= worker or claim ~= ARGV[at + 1] then
+        answers[i + 1] = 0
+
+    elseif state == 'running' then
+        streamed = tonumber(streamed)
+
+        if tonumber(ARGV[at + 5]) > streamed and ARGV[at + 6] ~= '0' then
             return redis.error_reply('GAP events before these have not come '
                                      .. 'yet')
         end
 
-        ends[#ends + 1] = {
-            at = at, task = task, known = known, set = set, first = first,
-            last = first + n - 1, index = index, streamed = streamed
-        }
-        ids[#ids + 1] = id
-    end
+        answers[i + 1] = 1
+        ids[#ids + 1] = ARGV[at]
+        entries[#entries + 1] = entry
+        ends[#ends + 1] = {at, keys[i], entry, attempts, streamed}
 
-    -- this very call may be made a second time
-
-    if mine and (known[1] == 'running' or known[1] == state) then
-        answers[#answers + 1] = 1
-        entries[#entries + 1] = known[5]
+        if marks ~= '-' then
+            gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
+            gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
+        end
     else
-        answers[#answers + 1] = 0
+        -- this very call may be made a second time
+        answers[i + 1] = state == ARGV[at + 2] and 1 or 0
     end
-
-    at = first + n
 end
 
 -- A first write that Redis allows when it is out of memory allows those behind
@@ -77,78 +81,74 @@ if #ids > 0 then
 end
 
 for _, e in ipairs(ends) do
-    local id, _, state, result, failure, channel, completed, input, session
-        = unpack(ARGV, e.at, e.at + 8)
-    local task, known, index, streamed = e.task, e.known, e.index, e.streamed
+    local at, key, entry, attempts, streamed = unpack(e)
+    local id, claim, state, record, completed, index, n, more
+        = unpack(ARGV, at, at + 7)
+    local first, last = at + 8, at + 7 + n
+    local channel = more ~= '0' and ARGV[last + 1] or control
 
-    for i = e.first, e.last do
+    for i = first, last do
         -- the last one, a StopEvent, has the first index that is free
-        if index == streamed or i == e.last then
+        if index + i - first == streamed or i == last then
             redis.call('PUBLISH', channel, ARGV[i])
             streamed = streamed + 1
         end
-
-        index = index + 1
     end
 
-    if known[6] or known[7] or known[8] or known[9] or known[10] then
-        redis.call('HDEL', task, 'saved', 'error', 'cancel', 'expired',
-                   'resume')
-    end
+    local text = state .. ' ' .. entry .. ' ' .. worker .. ' ' .. claim .. ' '
+                 .. attempts .. ' ' .. streamed .. ' - ' .. stamp .. ' '
+                 .. record
 
-    local fields = {'state', state, 'streamed', streamed, 'updated', now}
+    redis.call('SET', key, text, 'EX', keep)
 
-    if result ~= '' then
-        fields[7], fields[8] = 'result', result
-    end
+    if more ~= '0' then
+        local set = last + 8
+        local input, session = ARGV[last + 2], ARGV[last + 3]
 
-    if failure ~= '' then
-        fields[#fields + 1] = 'error'
-        fields[#fields + 1] = failure
-    end
+        if state == 'dead' then
+            local task = read_task(text)
 
-    redis.call('HSET', task, unpack(fields))
-
-    if state == 'dead' then
-        local more = redis.call('HMGET', task, 'session', 'attempts',
-                                'created')
-
-        redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
-                   'session', more[1] or '', 'input', input, 'error', failure,
-                   'attempts', more[2], 'created', more[3], 'updated', now)
-    end
-
-    -- tasks of a session that run at a time overwrite each other key by key
-
-    if session ~= '' then
-        local key = prefix .. 'session:' .. session
-
-        for i = e.set, e.first - 1, 2 do
-            redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+            redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
+                       'session', task.session or '', 'input', input, 'error',
+                       task.error, 'attempts', attempts,
+                       'created', string.match(task.origin, '^%d+'),
+                       'updated', stamp)
         end
 
-        redis.call('EXPIRE', key, session_ttl)
-    end
+        -- tasks of a session that run at a time overwrite each other key by key
 
-    redis.call('EXPIRE', task, keep)
+        if session ~= '' then
+            local kept = prefix .. 'session:' .. session
 
-    if known[11] then
-        redis.call('DEL', prefix .. 'events:' .. id)
+            for i = set, last + more, 2 do
+                redis.call('HSET', kept, ARGV[i], ARGV[i + 1])
+            end
+
+            redis.call('EXPIRE', kept, session_ttl)
+        end
     end
 
     if completed ~= '' then
         redis.call('PUBLISH', channel, completed)
     end
+end
 
+if #gone > 0 then
+    redis.call('DEL', unpack(gone))
 end
 
 -- to those that have not ended, here or before
 
 for _, e in ipairs(ends) do
-    local parent, service, id, event = unpack(ARGV, e.at + 10, e.at + 13)
+    local at = e[1]
 
-    if parent ~= '' then
-        reply_to(parent, id, event, channel_of_workers, service)
+    if ARGV[at + 7] ~= '0' then
+        local last = at + 7 + ARGV[at + 6]
+        local parent, service, id, event = unpack(ARGV, last + 4, last + 7)
+
+        if parent ~= '' then
+            reply_to(parent, id, event, stamp, workers, service)
+        end
     end
 end
 

@@ -2,74 +2,72 @@
 -- leaves the stream.  The event that it waits for may have arrived meanwhile:
 -- then nothing is saved, and the run goes on with it.
 --
--- KEYS  stream, task, events, timers, leases
+-- KEYS  stream, task, saved, events, timers, leases
 -- ARGV  task_id, worker, claim, input, saved run, events that the run has
 --       taken, milliseconds that it may wait (0 for ever), channel,
 --       index of the first message, streamed message...
 -- returns {"parked" | "lost", outstanding tasks}
 --         or {"events", outstanding tasks, event...}
 
-local stream, task, events, timers, leases = unpack(KEYS)
+local stream, key, kept, events, timers, leases = unpack(KEYS)
 local id, worker, claim = ARGV[1], ARGV[2], ARGV[3]
 local input, saved, taken = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local wait, channel, index = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+
+-- include clock
+-- include task
+-- include stream
 
 local function outstanding()
     return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 end
 
-local known = redis.call('HMGET', task, 'state', 'worker', 'claim', 'streamed',
-                         'entry')
+local task = read_task(redis.call('GET', key))
 
-if known[2] ~= worker or known[3] ~= claim then
+if not is_of(task, worker, claim) then
     return {'lost', outstanding()}
 end
 
-if known[1] ~= 'running' then
+if task.state ~= 'running' then
     -- this very call, a second time
     return {'parked', outstanding()}
 end
 
-local streamed = tonumber(known[4])
-
-if index > streamed and #ARGV >= 10 then
-    return redis.error_reply('GAP events before these have not come yet')
+if is_gap(task, index, 10, #ARGV) then
+    return redis.error_reply(gap)
 end
 
 -- A first write that Redis allows when it is out of memory allows those behind
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
-redis.call('PERSIST', task)
+redis.call('PERSIST', key)
 
-for i = 10, #ARGV do
-    if index == streamed then
-        redis.call('PUBLISH', channel, ARGV[i])
-        streamed = streamed + 1
-    end
-
-    index = index + 1
-end
-
-redis.call('HSET', task, 'streamed', streamed)
+stream_events(task, channel, index, 10, #ARGV)
 
 if redis.call('LLEN', events) > taken then
     local new = redis.call('LRANGE', events, taken, -1)
+
+    redis.call('SET', key, write_task(task))
 
     table.insert(new, 1, 'events')
     table.insert(new, 2, outstanding())
     return new
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-redis.call('DEL', events)
 redis.call('ZREM', leases, id)
-redis.call('XACK', stream, 'workers', known[5])
-redis.call('XDEL', stream, known[5])
-redis.call('HSET', task, 'state', 'waiting', 'input', input, 'saved', saved,
-           'updated', string.format('%.0f', now))
+redis.call('XACK', stream, 'workers', task.entry)
+redis.call('XDEL', stream, task.entry)
+
+if task.events or task.kept then
+    redis.call('DEL', events, kept)
+end
+
+task.state, task.input, task.saved = 'waiting', input, saved
+task.entry, task.updated = '-', stamp
+task.events, task.kept = nil, nil
+
+redis.call('SET', key, write_task(task))
 redis.call('ZADD', timers,
            wait > 0 and string.format('%.0f', now + wait) or '+inf', id)
 

@@ -7,6 +7,9 @@
 local stream, leases, bell = unpack(KEYS)
 local prefix, worker = ARGV[1], ARGV[2]
 
+-- include task
+-- include ring
+
 local pending = redis.pcall('XPENDING', stream, 'workers', '-', '+', 1000,
                             worker)
 local n = 0
@@ -26,17 +29,16 @@ for _, item in ipairs(pending) do
         end
     end
 
-    local known = id and redis.call('HMGET', prefix .. 'task:' .. id, 'state',
-                                    'worker') or {}
+    local task = id and read_task(redis.call('GET', prefix .. 'task:' .. id))
 
-    if known[1] == 'running' and known[2] == worker then
+    if task and task.state == 'running' and task.worker == worker then
         redis.call('ZADD', leases, 0, id)
         n = n + 1
     end
 end
 
-if n > 0 and redis.call('LLEN', bell) == 0 then
-    redis.call('RPUSH', bell, 1)
+if n > 0 then
+    ring(bell)
 end
 
 if n == 0 and #pending == 0 then

@@ -7,11 +7,14 @@
 --       channel, message...
 -- returns 1, or 0: the task or the message is known
 
-local task, events, seen = unpack(KEYS)
+local key, events, seen = unpack(KEYS)
 local id, session, failure = ARGV[1], ARGV[2], ARGV[3]
 local keep, remember, channel = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
-if redis.call('EXISTS', task) == 1
+-- include clock
+-- include task
+
+if redis.call('EXISTS', key) == 1
    or (remember > 0 and redis.call('EXISTS', seen) == 1)
 then
     return 0
@@ -25,18 +28,11 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
-local time = redis.call('TIME')
-local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-
-redis.call('HSET', task, 'state', 'failed', 'error', failure, 'attempts', 0,
-           'claim', 0, 'streamed', #ARGV - 7, 'digest', '',
-           'created', now, 'updated', now)
-
-if session ~= '' then
-    redis.call('HSET', task, 'session', session)
-end
-
-redis.call('EXPIRE', task, keep)
+redis.call('SET', key, write_task({
+    state = 'failed', worker = '-', claim = '0', attempts = '0',
+    streamed = #ARGV - 7, updated = stamp, entry = '-',
+    origin = stamp .. ' -', error = failure, session = session ~= '' and session
+}), 'EX', keep)
 
 for i = 7, #ARGV do
     redis.call('PUBLISH', channel, ARGV[i])

@@ -9,9 +9,10 @@
 local leases = KEYS[1]
 local prefix, worker, lease = ARGV[1], ARGV[2], ARGV[3]
 
-local time = redis.call('TIME')
-local deadline = string.format('%.0f', time[1] * 1000
-                               + math.floor(time[2] / 1000) + lease)
+-- include clock
+-- include task
+
+local deadline = string.format('%.0f', now + lease)
 local answers = {}
 
 -- a first write that Redis allows when it is out of memory allows those
@@ -19,14 +20,13 @@ local answers = {}
 redis.call('PERSIST', leases)
 
 for i = 4, #ARGV, 2 do
-    local known = redis.call('HMGET', prefix .. 'task:' .. ARGV[i], 'state',
-                             'worker', 'claim', 'cancel', 'resume')
+    local task = read_task(redis.call('GET', prefix .. 'task:' .. ARGV[i]))
 
-    if known[1] == 'running' and known[2] == worker
-       and known[3] == ARGV[i + 1] and not known[5]
+    if is_of(task, worker, ARGV[i + 1]) and task.state == 'running'
+       and not task.resume
     then
         redis.call('ZADD', leases, deadline, ARGV[i])
-        answers[#answers + 1] = known[4] and 2 or 1
+        answers[#answers + 1] = task.cancel and 2 or 1
     else
         answers[#answers + 1] = 0
     end

@@ -11,6 +11,7 @@ use File::Temp ();
 use IO::Select ();
 use Test::More ();
 use Time::HiRes qw(time sleep);
+use Workflow::Record;
 use Workflow;
 use Workflow::Connection;
 use Workflow::Load;
@@ -178,7 +179,7 @@ sub publish {
 
 sub field {
     my ($self, $id, $field) = @_;
-    return $self->client->hget("{llama_deploy.stairs}:task:$id", $field) // '';
+    return task_in($self->client, 'stairs', $id)->{$field} // '';
 }
 
 sub is_in {

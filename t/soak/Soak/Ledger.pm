@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Time::HiRes qw(time);
+use Workflow::Record;
 
 use constant { NAMESPACE => 'llama_deploy', SLACK => 0.5 };
 
@@ -107,11 +108,10 @@ sub look {
         next if $task->{ended};
         my $prefix = '{' . NAMESPACE . ".$task->{service}}:";
 
-        $client->hmget("${prefix}task:$id", qw(state attempts streamed created
-            updated error), sub {
-                my ($reply) = @_;
-                @$task{qw(state attempts streamed created updated error)}
-                    = @$reply;
+        $client->get("${prefix}task:$id", sub {
+                my $known = read_record($_[0]);
+                $task->{$_} = $known->{$_} for qw(state attempts streamed
+                    created updated error);
                 $task->{ended} = ($task->{state} // '')
                     =~ /^(?:completed|failed|dead|cancelled)$/;
                 push @open, $id if $task->{acknowledged} && !$task->{ended};

@@ -1,14 +1,13 @@
 -- Give the result of a task to the one that has sent it, unless that has ended.
 -- prefix: of the keys of its service.
 
-local function reply_to(prefix, id, event, channel, service)
-    local task = prefix .. 'task:' .. id
-    local known = redis.call('HMGET', task, 'state', 'worker')
-    local state = known[1]
+local function reply_to(prefix, id, event, stamp, channel, service)
+    local key = prefix .. 'task:' .. id
+    local task = read_task(redis.call('GET', key))
 
-    if state == 'queued' or state == 'running' or state == 'waiting' then
-        give(prefix .. 'queue', task, prefix .. 'events:' .. id,
-             prefix .. 'bell', prefix .. 'timers', id, event, known, channel,
-             service)
+    if task and is_alive(task) then
+        give(prefix .. 'queue', key, prefix .. 'events:' .. id,
+             prefix .. 'bell', prefix .. 'timers', id, event, task, stamp,
+             channel, service)
     end
 end

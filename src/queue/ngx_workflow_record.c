@@ -1,0 +1,194 @@
+/*
+ * A task as it stands in Redis: a line of fields and, behind it, the parts that
+ * its last field names with their lengths; see scripts/include/task.lua.
+ */
+
+#include "ngx_workflow_task.h"
+
+
+#define NGX_WORKFLOW_RECORD_FIELDS  11
+
+
+static ngx_str_t *ngx_workflow_record_part(ngx_workflow_record_t *record,
+    u_char *name, size_t len);
+
+
+ngx_int_t
+ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
+{
+    u_char      *p, *last, *end, *rest, *equals;
+    ngx_int_t    n;
+    ngx_str_t   *part, parts, *fields[NGX_WORKFLOW_RECORD_FIELDS];
+    ngx_uint_t   i;
+
+    ngx_memzero(record, sizeof(ngx_workflow_record_t));
+
+    fields[0] = &record->state;
+    fields[1] = &record->entry;
+    fields[2] = &record->worker;
+    fields[3] = &record->claim;
+    fields[4] = &record->attempts;
+    fields[5] = &record->streamed;
+    fields[6] = &record->marks;
+    fields[7] = &record->updated;
+    fields[8] = &record->created;
+    fields[9] = &record->digest;
+    fields[10] = &parts;
+
+    end = text->data + text->len;
+    last = ngx_strlchr(text->data, end, '\n');
+
+    if (last == NULL) {
+        return NGX_ERROR;
+    }
+
+    rest = last + 1;
+    p = text->data;
+
+    for (i = 0; i < NGX_WORKFLOW_RECORD_FIELDS; i++) {
+
+        if (p > last) {
+            return NGX_ERROR;
+        }
+
+        fields[i]->data = p;
+
+        p = ngx_strlchr(p, last, ' ');
+        p = p ? p : last;
+
+        fields[i]->len = p++ - fields[i]->data;
+    }
+
+    record->origin.data = record->created.data;
+    record->origin.len = parts.data - 1 - record->created.data;
+
+    if (parts.len == 1 && parts.data[0] == '-') {
+        return NGX_OK;
+    }
+
+    for (p = parts.data; p < last; p += parts.len + 1) {
+
+        parts.data = p;
+        p = ngx_strlchr(p, last, ',');
+        parts.len = (p ? p : last) - parts.data;
+        p = parts.data;
+
+        equals = ngx_strlchr(p, p + parts.len, '=');
+        if (equals == NULL) {
+            return NGX_ERROR;
+        }
+
+        n = ngx_atoi(equals + 1, p + parts.len - equals - 1);
+
+        if (n == NGX_ERROR || n > end - rest) {
+            return NGX_ERROR;
+        }
+
+        part = ngx_workflow_record_part(record, p, equals - p);
+
+        if (part) {
+            part->data = rest;
+            part->len = n;
+        }
+
+        rest += n;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_workflow_record_task(ngx_workflow_task_t *task)
+{
+    ngx_int_t              attempts, streamed;
+    ngx_workflow_record_t  record;
+
+    if (ngx_workflow_record_parse(&task->record, &record) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    attempts = ngx_atoi(record.attempts.data, record.attempts.len);
+    streamed = ngx_atoi(record.streamed.data, record.streamed.len);
+
+    if (attempts == NGX_ERROR || streamed == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    task->claim_text = record.claim;
+    task->attempt = attempts;
+    task->streamed = streamed;
+    task->reply = record.reply;
+    task->origin = record.origin;
+
+    if (record.session.len <= NGX_WORKFLOW_MAX_ID) {
+        task->session = record.session;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_str_t *
+ngx_workflow_record_part(ngx_workflow_record_t *record, u_char *name,
+    size_t len)
+{
+    if (len == 7 && ngx_memcmp(name, "session", 7) == 0) {
+        return &record->session;
+    }
+
+    if (len == 5 && ngx_memcmp(name, "reply", 5) == 0) {
+        return &record->reply;
+    }
+
+    if (len == 6 && ngx_memcmp(name, "result", 6) == 0) {
+        return &record->result;
+    }
+
+    if (len == 5 && ngx_memcmp(name, "error", 5) == 0) {
+        return &record->error;
+    }
+
+    /* what only scripts read */
+
+    return NULL;
+}
+
+
+/* What the record of a task that has ended ends with. */
+
+void
+ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
+    ngx_str_t *result, ngx_str_t *error)
+{
+    char        comma;
+    ngx_uint_t  i;
+
+    const struct {
+        const char  *name;
+        ngx_str_t   *text;
+    } parts[] = {
+        { "session=", &task->session },
+        { "result=", result },
+        { "error=", error }
+    };
+
+    wf_buf_add(b, task->origin.data, task->origin.len);
+
+    comma = ' ';
+
+    for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (parts[i].text->len) {
+            wf_buf_addc(b, comma);
+            wf_buf_adds(b, parts[i].name);
+            wf_buf_addu(b, parts[i].text->len);
+            comma = ',';
+        }
+    }
+
+    wf_buf_adds(b, comma == ' ' ? " -\n" : "\n");
+
+    for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        wf_buf_add(b, parts[i].text->data, parts[i].text->len);
+    }
+}

@@ -1,0 +1,5 @@
+-- milliseconds since the epoch, and as text
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local stamp = string.format('%.0f', now)

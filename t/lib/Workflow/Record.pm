@@ -26,7 +26,9 @@ sub task_in {
 
 sub read_record {
     my ($text) = @_;
-    my ($line, $rest) = split /\n/, $text // return {}, 2;
+    return {} if !defined $text;
+
+    my ($line, $rest) = split /\n/, $text, 2;
     my %task;
     (@task{@fields}, my $parts) = split / /, $line;
 

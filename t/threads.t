@@ -9,6 +9,7 @@ use Test::More;
 use Time::HiRes qw(time);
 use Workflow;
 use Workflow::ControlPlane;
+use Workflow::Fault;
 use Workflow::Load;
 use Workflow::Plugin;
 
@@ -183,26 +184,32 @@ sub train {
 }
 
 
-# What is ready when nginx ends.
+# What is ready when nginx ends: TERM leaves it to others, QUIT does not.
+
+{
+    my $t = Workflow::Fault->new(nginx => 0);
+    my $nginx = $t->new_nginx(workers => 1,
+        pool => "thread_pool workflow threads=2;\n",
+        service => 'max_concurrent_tasks 64;');
+    my @ids = map { $t->publish("term-$_", ms => 200) } 1 .. 40;
+    $t->is_in('running', @ids);
+    my $start = time;
+    is($nginx->stop('TERM', 10), 0, 'TERM: nginx ends');
+    cmp_ok(time - $start, '<', 3, 'TERM: soon');
+    $nginx->log_ok;
+    $t->{follower}->settle(0.2);
+    cmp_ok(scalar(grep { $t->steps($_) } @ids), '<=',
+        2 + keys %{ $t->{follower}->completed }, 'TERM: nothing is begun');
+    $nginx->start;
+    $t->once_ok('TERM: each task ends, once', @ids);
+    is($nginx->stop, 0, 'nginx ends');
+}
 
 {
     my $nginx = nginx('threads=2 max_queue=65536');
     train('gauge');
     my $follower = follower();
-    my @ids = submit('gauge', (200_000) x 40);
-    $follower->follow(2, 10);
-    my $start = time;
-    is($nginx->stop('TERM', 10), 0, 'TERM: nginx ends');
-    cmp_ok(time - $start, '<', 3, 'TERM: soon');
-    $follower->settle(0.2);
-    cmp_ok($follower->{count}, '<', 40, 'TERM: tasks are left');
-    $nginx->log_ok;
-    $nginx->start;
-    $follower->follow(40, 20);
-    once('TERM', $follower, @ids);
-
-    $follower = follower();
-    @ids = submit('gauge', (50_000) x 40);
+    my @ids = submit('gauge', (50_000) x 40);
     $follower->follow(2, 10);
     is($nginx->stop('QUIT', 10), 0, 'QUIT: nginx ends');
     $follower->settle(0.2);

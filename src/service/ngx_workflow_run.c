@@ -5,14 +5,14 @@
 
 
 typedef struct {
-    ngx_thread_task_t    task;
+    ngx_workflow_work_t  work;
     ngx_workflow_run_t  *run;
 } ngx_workflow_thread_t;
 
 
 static void ngx_workflow_run_threads(ngx_workflow_run_t *run);
-static void ngx_workflow_run_thread(void *data, ngx_log_t *log);
-static void ngx_workflow_run_returned(ngx_event_t *ev);
+static void ngx_workflow_run_thread(ngx_workflow_work_t *work);
+static void ngx_workflow_run_returned(ngx_workflow_work_t *work);
 static ngx_int_t ngx_workflow_run_go_on(ngx_workflow_run_t *run,
     wf_run_state_t state);
 static void ngx_workflow_run_drop_output(ngx_workflow_run_t *run);
@@ -320,49 +320,35 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
         }
 
         thread->run = run;
-        thread->task.ctx = thread;
-        thread->task.handler = ngx_workflow_run_thread;
-        thread->task.event.handler = ngx_workflow_run_returned;
-        thread->task.event.data = thread;
-        thread->task.event.log = run->service->log;
-
-        if (ngx_thread_task_post(run->service->pool, &thread->task)
-            != NGX_OK)
-        {
-            /* the pool's queue is full */
-
-            ngx_free(thread);
-            run->again = 1;
-            return;
-        }
+        thread->work.run = ngx_workflow_run_thread;
+        thread->work.done = ngx_workflow_run_returned;
+        thread->work.mean = &run->service->step_time;
 
         run->owed--;
         run->threads++;
         run->service->threads++;
+
+        ngx_workflow_executor_add(run->service->executor, &thread->work);
     }
 }
 
 
 static void
-ngx_workflow_run_thread(void *data, ngx_log_t *log)
+ngx_workflow_run_thread(ngx_workflow_work_t *work)
 {
-    ngx_workflow_thread_t  *thread = data;
+    ngx_workflow_thread_t  *thread = (ngx_workflow_thread_t *) work;
 
-    /* what was queued when nginx was told to terminate is left to others */
-
-    if (!ngx_terminate) {
-        wf_run_work(thread->run->engine);
-    }
+    wf_run_work(thread->run->engine);
 }
 
 
 static void
-ngx_workflow_run_returned(ngx_event_t *ev)
+ngx_workflow_run_returned(ngx_workflow_work_t *work)
 {
     ngx_workflow_run_t     *run;
     ngx_workflow_thread_t  *thread;
 
-    thread = ev->data;
+    thread = (ngx_workflow_thread_t *) work;
     run = thread->run;
 
     ngx_free(thread);

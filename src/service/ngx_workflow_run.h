@@ -154,6 +154,7 @@ void ngx_workflow_run_destroy(ngx_workflow_run_t *run);
 ngx_int_t ngx_workflow_wake_open(ngx_log_t *log);
 void ngx_workflow_wake_close(void);
 void ngx_workflow_wake(void *run);
+void ngx_workflow_wake_loop(void);
 void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
 /* ngx_workflow_prefetch.c */

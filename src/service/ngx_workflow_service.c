@@ -36,6 +36,13 @@ ngx_workflow_service_open(ngx_workflow_service_t *service, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    service->executor = ngx_workflow_executor_get(cycle, service->pool);
+    service->step_time = NGX_WORKFLOW_WORK_LONG;
+
+    if (service->executor == NULL) {
+        return NGX_ERROR;
+    }
+
     if (service->graph == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "workflow_service \"%V\" is not served: plugin \"%V\" "

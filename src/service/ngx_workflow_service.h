@@ -11,6 +11,7 @@
 #include <ngx_core.h>
 #include <ngx_thread_pool.h>
 
+#include "ngx_workflow_executor.h"
 #include "ngx_workflow_plugin.h"
 #include "ngx_workflow_task.h"
 #include "ngx_workflow_zone.h"
@@ -74,6 +75,8 @@ typedef struct {
     ngx_log_t                 *log;
     wf_graph_t                *graph;            /* NULL: plugin not open */
     ngx_thread_pool_t         *pool;
+    ngx_workflow_executor_t   *executor;         /* of that */
+    int64_t                    step_time;        /* mean, of steps on it */
     ngx_workflow_shared_t     *shared;
 
     ngx_rbtree_t               runs;             /* by task id */

@@ -1,6 +1,7 @@
 /*
- * From threads to the event loop: a locked list of runs and an eventfd.  Not
- * ngx_notify(), which has one handler for the whole process.
+ * From threads to the event loop: an eventfd, what executors have done, and a
+ * locked list of runs.  Not ngx_notify(), which has one handler for the whole
+ * process.
  */
 
 #include "ngx_workflow_run.h"
@@ -17,6 +18,7 @@ static pthread_mutex_t      ngx_workflow_wake_mutex = PTHREAD_MUTEX_INITIALIZER;
 static ngx_workflow_run_t  *ngx_workflow_woken;
 static ngx_workflow_run_t  *ngx_workflow_waking;     /* being handled */
 static ngx_connection_t    *ngx_workflow_wake_connection;
+static ngx_uint_t           ngx_workflow_wake_pending;
 
 
 ngx_int_t
@@ -73,23 +75,26 @@ ngx_workflow_wake(void *data)
 {
     ngx_workflow_run_t  *run = data;
 
-    int                  first;
-    uint64_t             one;
-
-    first = 0;
-
     (void) pthread_mutex_lock(&ngx_workflow_wake_mutex);
 
     if (!run->woken) {
         run->woken = 1;
-        first = (ngx_workflow_woken == NULL);
         run->next = ngx_workflow_woken;
         ngx_workflow_woken = run;
     }
 
     (void) pthread_mutex_unlock(&ngx_workflow_wake_mutex);
 
-    if (!first) {
+    ngx_workflow_wake_loop();
+}
+
+
+void
+ngx_workflow_wake_loop(void)
+{
+    uint64_t  one;
+
+    if (__atomic_exchange_n(&ngx_workflow_wake_pending, 1, __ATOMIC_ACQ_REL)) {
         return;
     }
 
@@ -147,7 +152,13 @@ ngx_workflow_wake_handler(ngx_event_t *rev)
                       "read() eventfd failed");
     }
 
-    /* what is woken from now on has its turn in the next turn of the loop */
+    /* what comes from now on has its turn in the next turn of the loop; what
+     * has come before is seen below */
+
+    (void) __atomic_exchange_n(&ngx_workflow_wake_pending, 0,
+                               __ATOMIC_ACQ_REL);
+
+    ngx_workflow_executor_done();
 
     (void) pthread_mutex_lock(&ngx_workflow_wake_mutex);
 

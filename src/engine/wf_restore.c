@@ -53,7 +53,6 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
     if (wf_json_type(object) != WF_JSON_OBJECT
         || wf_restore_number(object, "version", &version) != 0
         || version != 1
-        || !wf_json_get(object, "running", &running)
         || wf_restore_any(object, "context", WF_JSON_OBJECT, &context) != 0
         || wf_restore_any(object, "collected", WF_JSON_ARRAY, &collected) != 0
         || wf_restore_any(object, "pending", WF_JSON_ARRAY, &pending) != 0)
@@ -63,7 +62,8 @@ wf_run_restore(wf_engine_run_t *run, wf_slice_t saved)
 
     pthread_mutex_lock(&run->lock);
 
-    run->started = wf_json_type(running) == WF_JSON_TRUE;
+    run->started = !wf_json_get(object, "running", &running)
+                   || wf_json_type(running) == WF_JSON_TRUE;
 
     /* An ended run's context is what the next run finds.  Text of older
      * versions says nothing of what was set. */

@@ -2,7 +2,7 @@
  * A run as text.  JSON in it is kept in strings: it may be as deep as JSON may
  * be, and keeps its bytes.
  *
- *     {"version": 1, "running": true, "context": {"count": "1"},
+ *     {"version": 1, "running": false, "context": {"count": "1"},
  *      "changed": ["count"],
  *      "collected": [{"step": "join", "type": "Part", "data": "{}",
  *                     "order": 0}],
@@ -10,7 +10,8 @@
  *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5,
  *                   "streamed": 2}]}
  *
- * and what wf_subtask_save.c adds.  What is empty is left out.
+ * and what wf_subtask_save.c adds.  What is empty is left out, and "running" if
+ * it is true.
  */
 
 #include "wf_engine.h"
@@ -92,8 +93,11 @@ wf_run_checkpoint(wf_engine_run_t *run, wf_buf_t *b, wf_run_output_t **output)
 static void
 wf_save_run(wf_engine_run_t *run, wf_buf_t *b)
 {
-    wf_buf_adds(b, "{\"version\": 1, \"running\": ");
-    wf_buf_adds(b, run->started && !wf_run_ended(run) ? "true" : "false");
+    wf_buf_adds(b, "{\"version\": 1");
+
+    if (!run->started || wf_run_ended(run)) {
+        wf_buf_adds(b, ", \"running\": false");
+    }
 
     if (run->nentries != 0) {
         wf_save_context(run, b);

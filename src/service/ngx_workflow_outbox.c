@@ -195,15 +195,22 @@ static ngx_int_t
 ngx_workflow_outbox_wrap(ngx_workflow_run_t *run, wf_buf_t *saved,
     wf_buf_t *engine, ngx_uint_t n, ngx_uint_t taken)
 {
-    wf_buf_adds(saved, "{\"index\": ");
+    wf_buf_adds(saved, "{\"index\":");
     wf_buf_addu(saved, run->task.index + n);
-    wf_buf_adds(saved, ", \"spent\": ");
+    wf_buf_adds(saved, ",\"spent\":");
     wf_buf_addu(saved, run->spent + (ngx_current_msec - run->started));
-    wf_buf_adds(saved, ", \"attempt\": ");
-    wf_buf_addu(saved, run->task.attempt);
-    wf_buf_adds(saved, ", \"taken\": ");
-    wf_buf_addu(saved, taken);
-    wf_buf_adds(saved, ", \"run\": ");
+
+    if (run->task.attempt != 1) {
+        wf_buf_adds(saved, ",\"attempt\":");
+        wf_buf_addu(saved, run->task.attempt);
+    }
+
+    if (taken) {
+        wf_buf_adds(saved, ",\"taken\":");
+        wf_buf_addu(saved, taken);
+    }
+
+    wf_buf_adds(saved, ",\"run\":");
     wf_buf_add(saved, engine->data, engine->len);
     wf_buf_adds(saved, "}");
 

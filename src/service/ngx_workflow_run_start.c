@@ -12,7 +12,8 @@ static ngx_int_t ngx_workflow_run_end(ngx_workflow_run_t *run,
 static ngx_int_t ngx_workflow_run_engine(ngx_workflow_run_t *run);
 static int ngx_workflow_run_restore(ngx_workflow_run_t *run,
     ngx_str_t *saved);
-static ngx_int_t ngx_workflow_run_number(wf_slice_t object, const char *key);
+static ngx_int_t ngx_workflow_run_number(wf_slice_t object, const char *key,
+    ngx_int_t absent);
 static void ngx_workflow_run_log(void *data, const char *step,
     wf_log_level_t level, const char *text);
 
@@ -252,10 +253,14 @@ ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
         return rc;
     }
 
-    index = ngx_workflow_run_number(text, "index");
-    spent = ngx_workflow_run_number(text, "spent");
-    taken = ngx_workflow_run_number(text, "taken");
-    attempt = ngx_workflow_run_number(text, "attempt");
+    if (wf_json_type(text) != WF_JSON_OBJECT) {
+        return -1;
+    }
+
+    index = ngx_workflow_run_number(text, "index", NGX_ERROR);
+    spent = ngx_workflow_run_number(text, "spent", NGX_ERROR);
+    taken = ngx_workflow_run_number(text, "taken", 0);
+    attempt = ngx_workflow_run_number(text, "attempt", 1);
 
     if (index == NGX_ERROR || spent == NGX_ERROR || taken == NGX_ERROR
         || attempt == NGX_ERROR || !wf_json_get(text, "run", &value))
@@ -277,14 +282,13 @@ ngx_workflow_run_restore(ngx_workflow_run_t *run, ngx_str_t *saved)
 
 
 static ngx_int_t
-ngx_workflow_run_number(wf_slice_t object, const char *key)
+ngx_workflow_run_number(wf_slice_t object, const char *key,
+    ngx_int_t absent)
 {
     wf_slice_t  value;
 
-    if (wf_json_type(object) != WF_JSON_OBJECT
-        || !wf_json_get(object, key, &value))
-    {
-        return NGX_ERROR;
+    if (!wf_json_get(object, key, &value)) {
+        return absent;
     }
 
     return ngx_atoi((u_char *) value.data, value.len);

@@ -220,8 +220,7 @@ test_context_to_dict_mid_run(void)
     pthread_join(thread, NULL);
     owner_free(&o);
 
-    ok(strstr(saved, "{\"version\": 1, \"running\": true, \"context\": {}, "
-              "\"changed\": [], \"collected\": [{\"step\": \"pairs\", \"type\": \"Item\", "
+    ok(strstr(saved, "{\"version\": 1, \"collected\": [{\"step\": \"pairs\", \"type\": \"Item\", "
               "\"data\": \"{\\\"n\\\": 0}\", \"order\": 1}, ")
        == saved, "what a call in progress took is collected");
     ok(strstr(saved, "\"pending\": [{\"step\": \"pairs\", \"type\": \"Item\", "
@@ -306,7 +305,7 @@ test_continue_context(void)
     owner_free(&o);
 
     is_str(saved, "{\"version\": 1, \"running\": false, \"context\": "
-           "{\"count\": \"1\"}, \"collected\": []}", "an ended run");
+           "{\"count\": \"1\"}}", "an ended run");
 
     owner_init(&o, &counting);
     is_int(wf_run_restore(o.run, test_slice(saved)), 0, "restored");
@@ -400,7 +399,7 @@ test_changed(void)
     is_int(owner_run(&o, "{}"), WF_RUN_WAITING, "found in the context");
     saved = saved_of(o.run);
 
-    ok(strstr(saved, "\"changed\": [\"new\", \"same\"], ") != NULL,
+    ok(strstr(saved, "\"changed\": [\"new\", \"same\"]}") != NULL,
        "what was set is saved");
 
     (void) wf_run_event(o.run, WF_HUMAN_RESPONSE_EVENT, wf_slice("{}"));

@@ -467,8 +467,7 @@ test_call_made_again(void)
     is_str(ids[0], id, "the same");
     free(saved);
 
-    saved = strdup("{\"version\": 1, \"running\": true, \"context\": {}, "
-                   "\"changed\": [], \"collected\": [], \"tasks\": [{\"id\": "
+    saved = strdup("{\"version\": 1, \"tasks\": [{\"id\": "
                    "\"0123456789abcdef0123456789abcdef-1\"}], \"pending\": "
                    "[{\"step\": \"slow\", \"type\": \"Go\", \"data\": \"{}\", "
                    "\"sent\": [\"0123456789abcdef0123456789abcdef-1\"]}]}");

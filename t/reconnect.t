@@ -193,11 +193,11 @@ back('stopped');
 # are stopped until somebody is there to see it.
 
 my @ids = map { "ended-$_" } 1 .. 2;
-is(post(gauge => new_task($_, { us => 300000 }))->{status}, 200, 'accepted')
+is(post(gauge => new_task($_, { us => 800000 }))->{status}, 200, 'accepted')
     for @ids;
 running(2);
 $redis->stop;
-sleep 0.6;      # the runs end
+sleep 1;        # the runs end
 kill STOP => @workers;
 $redis->start;
 my $follower = follower();
@@ -212,7 +212,7 @@ like(http_get($nginx->url('/gauge/tasks/ended-1'))->{content},
 mark();
 @ids = map { "hung-$_" } 1 .. 8;
 $follower = follower();
-is(post(gauge => new_task($_, { us => 300000 }))->{status}, 200, 'accepted')
+is(post(gauge => new_task($_, { us => 500000 }))->{status}, 200, 'accepted')
     for @ids;
 running(4);
 $redis->signal('STOP');
@@ -286,7 +286,7 @@ like(logged(), qr/\[warn\] .*has forgotten the scripts, loading them again/,
 
 $follower = follower();
 @ids = map { "group-$_" } 1 .. 8;
-post(gauge => new_task($_, { us => 300000 })) for @ids;
+post(gauge => new_task($_, { us => 500000 })) for @ids;
 running(4);
 is($redis->redis->xgroup('DESTROY', '{llama_deploy.gauge}:queue', 'workers'),
     1, 'the group is destroyed');
@@ -298,7 +298,7 @@ back('group destroyed');
 
 mark();
 $follower = follower();
-post(gauge => new_task("gone-$_", { us => 300000 })) for 1 .. 4;
+post(gauge => new_task("gone-$_", { us => 500000 })) for 1 .. 4;
 running(4);
 $redis->redis->flushall;
 wait_for { (() = logged() =~ /task "gone-\d" is not this worker's any more/g)

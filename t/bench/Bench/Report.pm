@@ -204,6 +204,7 @@ sub print_table {
 sub surroundings {
     my ($self) = @_;
     my @load = sort { $a <=> $b } @{ $self->{load} };
+    return () if !$self->{measured};
     my $text = sprintf '%d rounds; load before them %s..%s; others used up to'
         . ' %.0f%% of a processor', $self->{measured}, $load[0], $load[-1],
         100 * max(@{ $self->{others} });

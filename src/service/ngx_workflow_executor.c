@@ -91,9 +91,15 @@ ngx_workflow_executor_get(ngx_cycle_t *cycle, ngx_thread_pool_t *pool)
         }
     }
 
-    ex = ngx_pcalloc(cycle->pool, sizeof(ngx_workflow_executor_t));
+    /* not of the cycle's pool: at exit nginx may leave threads behind */
 
-    if (ex == NULL || pthread_mutex_init(&ex->mutex, NULL) != 0) {
+    ex = ngx_calloc(sizeof(ngx_workflow_executor_t), cycle->log);
+    if (ex == NULL) {
+        return NULL;
+    }
+
+    if (pthread_mutex_init(&ex->mutex, NULL) != 0) {
+        ngx_free(ex);
         return NULL;
     }
 

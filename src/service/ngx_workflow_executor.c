@@ -74,7 +74,6 @@ static void ngx_workflow_executor_put(ngx_workflow_runner_t *runner,
 static void ngx_workflow_executor_returned(ngx_event_t *ev);
 static void ngx_workflow_executor_finish(ngx_workflow_executor_t *ex);
 static void ngx_workflow_executor_look(ngx_event_t *ev);
-static int64_t ngx_workflow_executor_time(void);
 
 
 static ngx_workflow_executor_t  *ngx_workflow_executors;
@@ -506,7 +505,7 @@ ngx_workflow_executor_look(ngx_event_t *ev)
 }
 
 
-static int64_t
+int64_t
 ngx_workflow_executor_time(void)
 {
     struct timespec  ts;

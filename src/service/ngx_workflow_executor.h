@@ -42,6 +42,9 @@ ngx_workflow_executor_t *ngx_workflow_executor_get(ngx_cycle_t *cycle,
 void ngx_workflow_executor_add(ngx_workflow_executor_t *executor,
     ngx_workflow_work_t *work);
 
+/* Nanoseconds, of a clock that only goes forward. */
+int64_t ngx_workflow_executor_time(void);
+
 /* In the event loop, woken by a thread: see to what is done. */
 void ngx_workflow_executor_done(void);
 

@@ -3,6 +3,10 @@
 
 #define NGX_WORKFLOW_AGAIN  100
 
+/* nanoseconds of a step that is worth waiting for */
+
+#define NGX_WORKFLOW_SHORT  50000
+
 
 typedef struct {
     ngx_workflow_work_t  work;
@@ -329,6 +333,12 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
         run->service->threads++;
 
         ngx_workflow_executor_add(run->service->executor, &thread->work);
+
+        if (run->service->threads == 1
+            && run->service->step_time < NGX_WORKFLOW_SHORT)
+        {
+            ngx_workflow_linger();
+        }
     }
 }
 
@@ -352,6 +362,8 @@ ngx_workflow_run_returned(ngx_workflow_work_t *work)
     run = thread->run;
 
     ngx_free(thread);
+
+    ngx_workflow_linger_end();
 
     run->begun = 1;
     run->threads--;

@@ -155,6 +155,10 @@ ngx_int_t ngx_workflow_wake_open(ngx_log_t *log);
 void ngx_workflow_wake_close(void);
 void ngx_workflow_wake(void *run);
 void ngx_workflow_wake_loop(void);
+
+/* ngx_workflow_linger.c: something is to come within microseconds; it has */
+void ngx_workflow_linger(void);
+void ngx_workflow_linger_end(void);
 void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
 /* ngx_workflow_prefetch.c */

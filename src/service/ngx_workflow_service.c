@@ -374,6 +374,8 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
     service->claiming = 0;
 
+    ngx_workflow_linger_end();
+
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
         || reply->elements < 2)
     {

@@ -78,6 +78,7 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 
         if (call && s.claims) {
             ngx_workflow_service_claim_now(service);
+            ngx_workflow_linger();
         }
 
         return call;

@@ -30,7 +30,7 @@ local sessions = ARGV[7] == '1'
 -- include ring
 
 local deadline = string.format('%.0f', now + lease)
-local claims, size = {}, 0
+local claims, size = {0, 0}, 0
 local enough = 4 * 1024 * 1024
 
 -- What is handed to the worker.
@@ -260,7 +260,7 @@ while more and count > 0 and size < enough do
         local new = 'queued ' .. item[1] .. ' - 0 0 0 - - '
         local text = #ids[i] <= 256 and known[i] or ''
 
-        if limit > 0 and string.sub(text, 1, #new) == new then
+        if string.sub(text, 1, #new) == new then
             take_new(ids[i], keys[i], item[1], string.sub(text, #new + 1),
                      inputs[i])
             count = count - 1
@@ -293,7 +293,7 @@ if more then
     ring(bell)
 end
 
-table.insert(claims, 1, more and 1 or 0)
-table.insert(claims, 1, redis.call('XLEN', stream)
-                        + redis.call('ZCARD', timers))
+claims[1] = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
+claims[2] = more and 1 or 0
+
 return claims

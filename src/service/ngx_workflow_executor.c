@@ -402,6 +402,30 @@ ngx_workflow_executor_returned(ngx_event_t *ev)
 }
 
 
+/* At exit; those that threads may still come to are left alone. */
+
+void
+ngx_workflow_executor_close(void)
+{
+    ngx_workflow_executor_t  *ex;
+
+    while (ngx_workflow_executors) {
+        ex = ngx_workflow_executors;
+        ngx_workflow_executors = ex->next;
+
+        if (ngx_queue_empty(&ex->runners)) {
+
+            if (ex->timer.timer_set) {
+                ngx_del_timer(&ex->timer);
+            }
+
+            (void) pthread_mutex_destroy(&ex->mutex);
+            ngx_free(ex);
+        }
+    }
+}
+
+
 void
 ngx_workflow_executor_done(void)
 {

@@ -45,6 +45,9 @@ void ngx_workflow_executor_add(ngx_workflow_executor_t *executor,
 /* Nanoseconds, of a clock that only goes forward. */
 int64_t ngx_workflow_executor_time(void);
 
+/* At exit, when nothing is worked on any more. */
+void ngx_workflow_executor_close(void);
+
 /* In the event loop, woken by a thread: see to what is done. */
 void ngx_workflow_executor_done(void);
 

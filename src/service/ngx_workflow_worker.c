@@ -475,6 +475,7 @@ ngx_workflow_worker_close(void)
     }
 
     ngx_workflow_wake_close();
+    ngx_workflow_executor_close();
 }
 
 

@@ -140,8 +140,8 @@ ngx_workflow_finish_ends(ngx_workflow_consumer_t *consumer,
 static ngx_uint_t
 ngx_workflow_finish_more(ngx_workflow_task_t *task, ngx_workflow_end_t *end)
 {
-    if (task->reply.len || end->input.len || end->session.len
-        || end->sender_keys.len)
+    if (task->reply.len || end->session.len || end->sender_keys.len
+        || ngx_strcmp(end->state, "dead") == 0)
     {
         return NGX_WORKFLOW_END_MORE + 2 * end->nset;
     }

@@ -14,10 +14,11 @@
 #include "ngx_workflow_run.h"
 
 
-#define NGX_WORKFLOW_SHARE  50000        /* nanoseconds, for a runner */
-#define NGX_WORKFLOW_STUCK  1000000
-#define NGX_WORKFLOW_LOOK   1            /* milliseconds */
-#define NGX_WORKFLOW_FULL   100
+#define NGX_WORKFLOW_SHARE    50000      /* nanoseconds, for a runner */
+#define NGX_WORKFLOW_STUCK    1000000
+#define NGX_WORKFLOW_LOOK     1          /* milliseconds */
+#define NGX_WORKFLOW_FULL     100
+#define NGX_WORKFLOW_AT_ONCE  64         /* runners, after a look */
 
 
 typedef struct {
@@ -469,7 +470,7 @@ static void
 ngx_workflow_executor_look(ngx_event_t *ev)
 {
     int64_t                   now;
-    ngx_uint_t                n, all;
+    ngx_uint_t                n, all, full;
     ngx_queue_t              *q;
     ngx_workflow_runner_t    *runner;
     ngx_workflow_executor_t  *ex;
@@ -482,7 +483,8 @@ ngx_workflow_executor_look(ngx_event_t *ev)
 
     /* what was held back before is still */
 
-    all = ex->full;
+    full = ex->full;
+    all = full;
     ex->full = 0;
 
     now = ngx_workflow_executor_time();
@@ -511,7 +513,8 @@ ngx_workflow_executor_look(ngx_event_t *ev)
     n = ngx_workflow_executor_missing(ex);
 
     if (all && ex->nready > ex->starting) {
-        n = ex->nready - ex->starting;
+        n = full ? 1 : ngx_min(ex->nready - ex->starting,
+                               NGX_WORKFLOW_AT_ONCE);
     }
 
     ex->starting += n;

@@ -306,7 +306,7 @@ ngx_workflow_service_idle(ngx_workflow_service_t *service)
     return service->running && !service->leaving && !service->claiming
            && !service->recover && service->slots == 0
            && service->nwaiting == 0 && service->consumer.queue->is_ready
-           && !ngx_exiting;
+           && !ngx_exiting && !ngx_quit && !ngx_terminate;
 }
 
 

@@ -323,6 +323,17 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
 
     switch (ngx_workflow_task_answer(reply, &outstanding)) {
 
+    case NGX_WORKFLOW_ACCEPTED:
+
+        /* a call that was made again has no claim behind it */
+
+        if (ngx_workflow_service_idle(service)) {
+            ngx_workflow_service_claim_now(service);
+        }
+
+        text = NULL;
+        break;
+
     case NGX_WORKFLOW_CONFLICT:
         text = "the task is known with another input";
         break;

@@ -531,5 +531,13 @@ ngx_workflow_worker_name(ngx_cycle_t *cycle, ngx_str_t *machine,
     p = ngx_sprintf(p, "%P-%*s", ngx_pid, (size_t) 8, id);
     name->len = p - name->data;
 
+    /* a word of records in Redis */
+
+    for (p = name->data; p < name->data + name->len; p++) {
+        if (*p <= ' ') {
+            *p = '_';
+        }
+    }
+
     return NGX_OK;
 }

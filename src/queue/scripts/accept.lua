@@ -29,7 +29,7 @@ local function outstanding()
 end
 
 local digest = string.sub(redis.sha1hex(input), 1, 16)
-local known = read_task(redis.call('GET', key))
+local known = task_at(key)
 
 if known then
     -- a task that was refused has no digest

@@ -10,7 +10,7 @@ local id, channel, service = ARGV[1], ARGV[2], ARGV[3]
 -- include task
 -- include ring
 
-local task = read_task(redis.call('GET', key))
+local task = task_at(key)
 
 if not task then
     return 'unknown'

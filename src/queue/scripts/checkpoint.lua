@@ -14,7 +14,7 @@ local leave, channel, index = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
 -- include ring
 -- include stream
 
-local task = read_task(redis.call('GET', key))
+local task = task_at(key)
 
 if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0

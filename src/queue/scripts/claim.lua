@@ -33,6 +33,20 @@ local deadline = string.format('%.0f', now + lease)
 local claims, size = {0, 0}, 0
 local enough = 4 * 1024 * 1024
 
+-- What cannot be read is not there: it must not keep others from being claimed.
+
+local function value_of(...)
+    local value = redis.pcall(...)
+
+    return (type(value) ~= 'table' or not value.err) and value or nil
+end
+
+-- Why a task is only claimed to be ended.
+
+local function fate_of(task)
+    return task.cancel and 'cancelled' or task.expired and 'expired' or ''
+end
+
 -- What is handed to the worker.
 
 local function hand_out(id, record, input, task, saved, fate)
@@ -41,7 +55,8 @@ local function hand_out(id, record, input, task, saved, fate)
     -- a saved run has what it needs of its session
 
     if sessions and task.session and saved == '' then
-        session = redis.call('HGETALL', prefix .. 'session:' .. task.session)
+        session = value_of('HGETALL', prefix .. 'session:' .. task.session)
+                  or {}
 
         for _, text in ipairs(session) do
             size = size + #text
@@ -50,8 +65,8 @@ local function hand_out(id, record, input, task, saved, fate)
 
     if saved ~= '' or task.events or fate ~= '' or #session > 0 then
         claim[4], claim[6], claim[7] = saved, fate, session
-        claim[5] = task.events and redis.call('LRANGE', prefix .. 'events:'
-                                              .. id, 0, 63) or {}
+        claim[5] = task.events and value_of('LRANGE', prefix .. 'events:' .. id,
+                                            0, 63) or {}
     end
 
     claims[#claims + 1] = claim
@@ -70,19 +85,14 @@ local function own(id, key, record)
 end
 
 local function take(id, key, task, input)
-    local attempts, saved, fate = tonumber(task.attempts), '', ''
+    local attempts, saved, fate = tonumber(task.attempts), '', fate_of(task)
 
-    if task.cancel then
-        fate = 'cancelled'
-
-    elseif task.expired then
-        fate = 'expired'
-
-    elseif not task.resume and attempts >= limit then
-        fate = 'exhausted'
-
-    elseif not task.resume then
-        task.attempts = string.format('%d', attempts + 1)
+    if fate == '' and not task.resume then
+        if attempts >= limit then
+            fate = 'exhausted'
+        else
+            task.attempts = string.format('%d', attempts + 1)
+        end
     end
 
     if task.saved then
@@ -90,7 +100,7 @@ local function take(id, key, task, input)
         redis.call('SET', prefix .. 'saved:' .. id, saved)
 
     elseif task.kept then
-        saved = redis.call('GET', prefix .. 'saved:' .. id) or ''
+        saved = value_of('GET', prefix .. 'saved:' .. id) or ''
     end
 
     task.state, task.worker, task.updated = 'running', worker, stamp
@@ -182,21 +192,26 @@ local function look_at(entries)
     return ids, keys, texts, inputs
 end
 
--- what this worker has claimed before, as it was
+-- What this worker has claimed before, as it was; or, where a call has failed
+-- that had only read it, as if it did so now.
 
 if again then
     local entries = entries_from('0', count)
-    local ids, _, known, inputs = look_at(entries)
+    local ids, keys, known, inputs = look_at(entries)
 
     for i, item in ipairs(entries) do
         local task = read_task(known[i])
 
-        if task and task.state == 'running' and task.entry == item[1]
-           and task.worker == worker
-        then
-            hand_out(ids[i], known[i], inputs[i], task,
-                     task.kept and redis.call('GET', prefix .. 'saved:'
-                                              .. ids[i]) or '', '')
+        if task and task.entry == item[1] then
+            if task.state == 'queued' then
+                take(ids[i], keys[i], task, inputs[i])
+
+            elseif task.state == 'running' and task.worker == worker then
+                hand_out(ids[i], known[i], inputs[i], task,
+                         task.kept and value_of('GET', prefix .. 'saved:'
+                                                .. ids[i]) or '',
+                         fate_of(task))
+            end
         end
     end
 
@@ -210,7 +225,7 @@ local due = count > 0 and redis.call('ZRANGEBYSCORE', timers, '-inf', now,
 
 for _, id in ipairs(due) do
     local key = prefix .. 'task:' .. id
-    local task = read_task(redis.call('GET', key))
+    local task = task_at(key)
 
     redis.call('ZREM', timers, id)
 
@@ -231,9 +246,11 @@ local orphans = count > 0 and redis.call('ZRANGEBYSCORE', leases, '-inf', now,
 
 for _, id in ipairs(orphans) do
     local key = prefix .. 'task:' .. id
-    local task = read_task(redis.call('GET', key))
+    local task = task_at(key)
 
-    if task and task.state == 'running' then
+    if task and task.entry ~= '-'
+       and (task.state == 'running' or task.state == 'queued')
+    then
         local entry = redis.call('XRANGE', stream, task.entry, task.entry)
         local _, input = parts_of(entry[1] and entry[1][2])
 

@@ -13,7 +13,7 @@ local index = tonumber(ARGV[4])
 -- include task
 -- include stream
 
-local task = read_task(redis.call('GET', key))
+local task = task_at(key)
 
 if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0

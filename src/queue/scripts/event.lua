@@ -22,7 +22,7 @@ if remember > 0 and redis.call('EXISTS', seen) == 1 then
     return 'known'
 end
 
-local task = read_task(redis.call('GET', key))
+local task = task_at(key)
 
 if not task and keep == 0 then
     return 'unknown'

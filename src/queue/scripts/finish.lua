@@ -29,6 +29,15 @@ local workers, control = ARGV[5], ARGV[6]
 -- include give
 -- include reply
 
+-- A key that is no session's makes room for it: see claim.lua.
+
+local function set_key(session, name, value)
+    if type(redis.pcall('HSET', session, name, value)) == 'table' then
+        redis.call('DEL', session)
+        redis.call('HSET', session, name, value)
+    end
+end
+
 local starts, keys = {}, {}
 local at = 7
 
@@ -66,9 +75,15 @@ for i, at in ipairs(starts) do
             gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
             gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
         end
+    elseif state == ARGV[at + 2] then
+        -- this very call, a second time: the first may have failed half way
+        answers[i + 1] = 1
+        entries[#entries + 1] = entry
+        gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
+        gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
+
     else
-        -- this very call may be made a second time
-        answers[i + 1] = state == ARGV[at + 2] and 1 or 0
+        answers[i + 1] = 0
     end
 end
 
@@ -110,7 +125,7 @@ for _, e in ipairs(ends) do
 
             redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
                        'session', task.session or '', 'input', input, 'error',
-                       task.error, 'attempts', attempts,
+                       task.error or '', 'attempts', attempts,
                        'created', string.match(task.origin, '^%d+'),
                        'updated', stamp)
         end
@@ -121,7 +136,7 @@ for _, e in ipairs(ends) do
             local kept = prefix .. 'session:' .. session
 
             for i = set, last + more, 2 do
-                redis.call('HSET', kept, ARGV[i], ARGV[i + 1])
+                set_key(kept, ARGV[i], ARGV[i + 1])
             end
 
             redis.call('EXPIRE', kept, session_ttl)

@@ -22,7 +22,7 @@ local function outstanding()
     return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 end
 
-local task = read_task(redis.call('GET', key))
+local task = task_at(key)
 
 if not is_of(task, worker, claim) then
     return {'lost', outstanding()}

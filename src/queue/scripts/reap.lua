@@ -29,9 +29,14 @@ for _, item in ipairs(pending) do
         end
     end
 
-    local task = id and read_task(redis.call('GET', prefix .. 'task:' .. id))
+    local task = id and task_at(prefix .. 'task:' .. id)
 
-    if task and task.state == 'running' and task.worker == worker then
+    -- it may have read a task and no more
+
+    if task and task.entry == item[1]
+       and (task.state == 'queued'
+            or task.state == 'running' and task.worker == worker)
+    then
         redis.call('ZADD', leases, 0, id)
         n = n + 1
     end

@@ -20,7 +20,7 @@ local answers = {}
 redis.call('PERSIST', leases)
 
 for i = 4, #ARGV, 2 do
-    local task = read_task(redis.call('GET', prefix .. 'task:' .. ARGV[i]))
+    local task = task_at(prefix .. 'task:' .. ARGV[i])
 
     if is_of(task, worker, ARGV[i + 1]) and task.state == 'running'
        and not task.resume

@@ -3,7 +3,7 @@
 
 local function reply_to(prefix, id, event, stamp, channel, service)
     local key = prefix .. 'task:' .. id
-    local task = read_task(redis.call('GET', key))
+    local task = task_at(key)
 
     if task and is_alive(task) then
         give(prefix .. 'queue', key, prefix .. 'events:' .. id,

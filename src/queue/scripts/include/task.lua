@@ -69,6 +69,12 @@ local function write_task(task)
            .. (parts == '' and '-' or string.sub(parts, 2)) .. '\n' .. rest
 end
 
+-- What is there but is no string is none, either.
+
+local function task_at(key)
+    return read_task(redis.call('MGET', key)[1])
+end
+
 -- it has not ended
 
 local function is_alive(task)

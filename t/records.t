@@ -1,0 +1,133 @@
+# Tasks in Redis that are not as they should be, and scripts that fail half way:
+# what is whole is run, once.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Workflow;
+use Workflow::Published;
+use Workflow::Record;
+
+my $redis = Workflow::Redis->new(conf => "user nginx on nopass ~* &* +\@all\n");
+my $r = $redis->redis;
+my $prefix = '{llama_deploy.echo}:';
+
+my $nginx = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/echo.so;
+workflow_load \@PLUGINS\@/counter.so;
+workflow_queue tasks { url @{[ $redis->url ]}; username nginx; password any;
+    topic_namespace llama_deploy; }
+workflow_service echo { workflow echo; queue tasks; lease 1s; }
+workflow_service counter { workflow counter; queue tasks; }
+HTTP
+    locations => "location /echo/ { workflow_pass echo; }\n"
+        . "location /counter/ { workflow_pass counter; }\n");
+
+$redis->subscribed(1, 'llama_deploy.echo');
+my $control = 'llama_deploy.control_plane';
+my $published = Workflow::Published->new($redis, $control);
+
+sub submit {
+    my ($id, $service, %data) = @_;
+    $service //= 'echo';
+    is(http_post($nginx->url("/$service/process_message"),
+        new_task($id, { arg1 => 'x' }, %data))->{status}, 200, "$id: accepted");
+}
+
+# Its result has been published, and nothing of it is left but that.
+
+sub ends {
+    my ($id, $service) = @_;
+    $service //= 'echo';
+    is($published->outcome($id)->{status}, 'completed', "$id: ends");
+    is(task_in($r, $service, $id)->{state}, 'completed', "$id: completed");
+    wait_for { !$r->xlen("{llama_deploy.$service}:queue") } 10, 'the queue';
+    is($r->zcard("{llama_deploy.$service}:leases"), 0, "$id: no lease");
+}
+
+submit('first');
+ends('first');
+
+
+# A session's key that is none: its task is run without, and so are the others.
+
+$r->set('{llama_deploy.counter}:session:odd', 'a string');
+submit('even', 'counter', session_id => 'even');
+submit('odd', 'counter', session_id => 'odd');
+ends('even', 'counter');
+ends('odd', 'counter');
+is($r->hget('{llama_deploy.counter}:session:odd', 'count'), 1, 'and is saved');
+
+
+# Keys that are no tasks, wherever there should be some.
+
+$r->hset("${prefix}task:hash", 'state', 'running');
+$r->set("${prefix}task:text", 'running');
+$r->zadd("$prefix$_", 0, 'hash', 0, 'text', 0, 'none') for qw(leases timers);
+$r->xadd("${prefix}queue", '*', 'task', $_, 'input', '{}')
+    for qw(hash text none);
+submit('among them');
+ends('among them');
+wait_for { !$r->zcard("${prefix}timers") } 10, 'timers';
+is(http_get($nginx->url('/echo/tasks/text'))->{status}, 500,
+    'a record that is none: 500');
+is(http_get($nginx->url('/echo/tasks/hash'))->{status}, 503,
+    'no record: 503');
+submit('hash');
+ends('hash');
+
+
+# A task whose entry is gone has died too often: a dead letter all the same.
+
+$r->set("${prefix}task:lost", "running 1-1 nobody 3 3 0 - 2 1 0 -\n");
+$r->zadd("${prefix}leases", 0, 'lost');
+wait_for { (task_in($r, 'echo', 'lost')->{state} // '') eq 'dead' } 10, 'its end';
+my ($letter) = @{ $r->xrange("${prefix}dead", '-', '+') };
+my %letter = @{ $letter->[1] };
+is_deeply([@letter{qw(task input attempts)}], ['lost', '', 3], 'a dead letter');
+
+
+# A claim that fails when it has read the queue: nothing is lost.
+
+$r->acl('SETUSER', 'nginx', '-mset');
+submit("claimed-$_") for 1 .. 3;
+wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
+    'some to be read';
+$r->acl('SETUSER', 'nginx', '+mset');
+ends("claimed-$_") for 1 .. 3;
+is(task_in($r, 'echo', "claimed-$_")->{attempts}, 1, 'once') for 1 .. 3;
+
+
+# The same, and the worker dies.
+
+my ($pid) = $nginx->workers;
+$r->acl('SETUSER', 'nginx', '-mset');
+submit("read-$_") for 1 .. 3;
+wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
+    'some to be read';
+kill 'KILL', $pid;
+$r->acl('SETUSER', 'nginx', '+mset');
+ends("read-$_") for 1 .. 3;
+
+
+# An end that fails when it has written the result: what is left is done later.
+
+$r->acl('SETUSER', 'nginx', '-xack');
+submit('halfway');
+is($published->outcome('halfway')->{status}, 'completed',
+    'halfway: published');
+wait_for { $nginx->log =~ /can't run this command/ } 10, 'a script to fail';
+is($r->xlen("${prefix}queue"), 1, 'halfway: the entry is there');
+$r->acl('SETUSER', 'nginx', '+xack');
+wait_for { !$r->xlen("${prefix}queue") } 10, 'it to be done';
+is($r->zcard("${prefix}leases"), 0, 'halfway: no lease');
+submit('last');
+ends('last');
+is_deeply([$published->faults(sub { $control })], [],
+    'everything is published once');
+
+is($nginx->stop, 0, 'nginx ends');
+$nginx->log_ok(qr/exited on signal 9/);
+
+done_testing;

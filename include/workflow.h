@@ -48,7 +48,7 @@
 
 
 #define WF_ABI_MAJOR  1
-#define WF_ABI_MINOR  1
+#define WF_ABI_MINOR  2
 
 
 /* Event types that every workflow knows, llama_index.core.workflow.events. */
@@ -253,6 +253,11 @@ struct wf_host_s {
     wf_status_t     (*send_task)(wf_run_t *run, const char *service,
                                  const char *json, size_t len,
                                  const char **task_id);
+
+    /* since 1.2 */
+    wf_status_t     (*event_text)(wf_run_t *run, const wf_event_t *ev,
+                                  const char *name, const char **text,
+                                  size_t *len);
 };
 
 struct wf_run_s {
@@ -331,6 +336,21 @@ static inline wf_status_t
 wf_stream(wf_run_t *run, const char *type, const char *json, size_t len)
 {
     return run->host->stream(run, type, json, len);
+}
+
+
+/*
+ * A field of an event that the step was given, which must be there and a
+ * string: *text is UTF-8, ends with a zero that *len does not count, and stays
+ * valid until the step's function returns.  Otherwise the step fails for good
+ * when it returns the result: "NAME is required.", "NAME must be a string."
+ */
+
+static inline wf_status_t
+wf_event_text(wf_run_t *run, const wf_event_t *ev, const char *name,
+    const char **text, size_t *len)
+{
+    return run->host->event_text(run, ev, name, text, len);
 }
 
 

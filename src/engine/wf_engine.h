@@ -354,6 +354,11 @@ wf_status_t wf_host_stop_text(wf_run_t *r, const char *text, size_t len);
 wf_status_t wf_host_stream(wf_run_t *r, const char *type, const char *json,
     size_t len);
 
+/* wf_fields.c */
+
+wf_status_t wf_host_event_text(wf_run_t *r, const wf_event_t *ev,
+    const char *name, const char **text, size_t *len);
+
 /* wf_subtask_send.c */
 
 wf_status_t wf_host_send_task(wf_run_t *r, const char *service,

@@ -38,7 +38,8 @@ const wf_host_t  wf_host = {
     wf_host_log,
     wf_host_alloc,
     wf_host_info,
-    wf_host_send_task
+    wf_host_send_task,
+    wf_host_event_text
 };
 
 

@@ -36,7 +36,7 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
     fields[10] = &parts;
 
     end = text->data + text->len;
-    last = ngx_strlchr(text->data, end, '\n');
+    last = memchr(text->data, '\n', text->len);
 
     if (last == NULL) {
         return NGX_ERROR;
@@ -53,7 +53,7 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
 
         fields[i]->data = p;
 
-        p = ngx_strlchr(p, last, ' ');
+        p = memchr(p, ' ', last - p);
         p = p ? p : last;
 
         fields[i]->len = p++ - fields[i]->data;
@@ -69,11 +69,11 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
     for (p = parts.data; p < last; p += parts.len + 1) {
 
         parts.data = p;
-        p = ngx_strlchr(p, last, ',');
+        p = memchr(p, ',', last - p);
         parts.len = (p ? p : last) - parts.data;
         p = parts.data;
 
-        equals = ngx_strlchr(p, p + parts.len, '=');
+        equals = memchr(p, '=', parts.len);
         if (equals == NULL) {
             return NGX_ERROR;
         }

@@ -32,7 +32,7 @@ ngx_workflow_run_find(ngx_workflow_service_t *service, ngx_str_t *task_id)
     ngx_str_node_t  *node;
 
     node = ngx_str_rbtree_lookup(&service->runs, task_id,
-                                 ngx_crc32_short(task_id->data, task_id->len));
+                                 ngx_murmur_hash2(task_id->data, task_id->len));
 
     return node ? (ngx_workflow_run_t *) node : NULL;
 }

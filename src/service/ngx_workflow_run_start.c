@@ -65,7 +65,7 @@ ngx_workflow_run_create(ngx_workflow_service_t *service,
     run->timer.cancelable = 1;
 
     run->node.str = run->task.id;
-    run->node.node.key = ngx_crc32_short(run->task.id.data, run->task.id.len);
+    run->node.node.key = ngx_murmur_hash2(run->task.id.data, run->task.id.len);
     ngx_rbtree_insert(&service->runs, &run->node.node);
 
     ngx_workflow_hold();

@@ -2,29 +2,35 @@
  * echo: one step.  {"arg1": "hello"} becomes "hello_result".
  */
 
-#include <workflow_jansson.h>
+#include <string.h>
+
+#include <workflow.h>
 
 
 static wf_status_t
 echo(wf_run_t *run, const wf_event_t *ev)
 {
-    json_t       *input;
+    char         *text;
+    size_t        len;
     const char   *arg1;
     wf_status_t   rc;
 
-    rc = wf_event_json(run, ev, &input);
+    static const char  suffix[] = "_result";
+
+    rc = wf_event_text(run, ev, "arg1", &arg1, &len);
     if (rc != WF_OK) {
         return rc;
     }
 
-    rc = wf_string_field(run, input, "arg1", &arg1);
-    if (rc == WF_OK) {
-        rc = wf_stop_json(run, json_sprintf("%s_result", arg1));
+    text = wf_alloc(run, len + sizeof(suffix));
+    if (text == NULL) {
+        return wf_fail(run, "No memory.");
     }
 
-    json_decref(input);
+    memcpy(text, arg1, len);
+    memcpy(text + len, suffix, sizeof(suffix));
 
-    return rc;
+    return wf_stop_text(run, text, len + sizeof(suffix) - 1);
 }
 
 

@@ -67,10 +67,9 @@ static wf_status_t
 first(wf_run_t *run, const wf_event_t *ev)
 {
     char         *p;
-    const char   *id;
+    size_t        len;
+    const char   *id, *text;
     wf_status_t   status;
-
-    (void) ev;
 
     p = wf_alloc(run, 5000);
     if (p == NULL) {
@@ -83,6 +82,7 @@ first(wf_run_t *run, const wf_event_t *ev)
         || (status = wf_send_to(run, "second", "B", "{}", 2)) != WF_OK
         || (status = wf_stream(run, "Progress", "{\"n\": 1}", 8)) != WF_OK
         || (status = set_text(run, "k", "{\"v\": [1]}")) != WF_OK
+        || (status = wf_event_text(run, ev, "text", &text, &len)) != WF_OK
         || (status = wf_send_task(run, "x", "{}", 2, &id)) != WF_OK)
     {
         return status;
@@ -305,7 +305,7 @@ everything(void)
     options.wake = NULL;
 
     if (wf_run_set(run, wf_slice("given"), wf_slice("1")) == 0
-        && wf_run_start(run, wf_slice("{}")) == 0)
+        && wf_run_start(run, wf_slice("{\"text\": \"x\"}")) == 0)
     {
         work(run);
 

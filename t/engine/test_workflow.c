@@ -374,6 +374,55 @@ test_task_raises(void)
 }
 
 
+/* wf_event_text() */
+
+static wf_status_t
+reads(wf_run_t *run, const wf_event_t *ev)
+{
+    size_t        len;
+    const char   *name, *text;
+    wf_status_t   status;
+
+    name = choice ? NULL : "text";
+
+    if ((status = wf_event_text(run, ev, name, &text, &len)) != WF_OK) {
+        return status;
+    }
+
+    if (text[len] != '\0') {
+        return wf_fail(run, "no end");
+    }
+
+    return wf_stop_text(run, text, len);
+}
+
+static const wf_step_t  read_steps[] = {
+    STEP(reads, WF_TYPES(WF_START_EVENT), WF_TYPES(WF_STOP_EVENT))
+};
+WORKFLOW(reading, read_steps);
+
+
+static void
+test_event_text(void)
+{
+    choice = 0;
+    completes(&reading, "{\"n\": 1, \"text\": \"a\\u00e9\\\"\\ud83d\\ude00\"}",
+              "\"a\\u00e9\\\"\\ud83d\\ude00\"", "a text");
+    completes(&reading, "{\"text\": \"\"}", "\"\"", "an empty one");
+    completes(&reading, "{\"t\\u0065xt\": \"x\"}", "\"x\"",
+              "a name with an escape in it");
+    fails(&reading, "{}", "Error in step 'reads': text is required.", 1,
+          "none");
+    fails(&reading, "{\"text\": 1}",
+          "Error in step 'reads': text must be a string.", 1, "a number");
+    fails(&reading, "{\"text\": null}",
+          "Error in step 'reads': text must be a string.", 1, "null");
+    choice = 1;
+    fails(&reading, "{}", "Error in step 'reads': wf_event_text: no name", 0,
+          "no name");
+}
+
+
 /* A StartEvent that no step accepts; wf_info(); wf_log(); wf_alloc(). */
 
 static wf_status_t
@@ -451,6 +500,7 @@ main(void)
     test_step_send_event();
     test_results();
     test_task_raises();
+    test_event_text();
     test_disable_validation();
 
     return done_testing();

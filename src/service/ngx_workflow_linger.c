@@ -9,7 +9,7 @@
 #include "ngx_workflow_run.h"
 
 
-#define NGX_WORKFLOW_LINGER        100000    /* nanoseconds */
+#define NGX_WORKFLOW_LINGER        200000    /* nanoseconds */
 #define NGX_WORKFLOW_LINGER_VAIN   8         /* times, then it sleeps */
 #define NGX_WORKFLOW_LINGER_AGAIN  1000      /* milliseconds, and tries again */
 

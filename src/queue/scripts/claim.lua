@@ -75,13 +75,12 @@ end
 
 -- The task is this worker's from now on, once it is written and has its lease.
 
-local taken, written = {}, {}
+local taken, written, owned = {}, {}, 0
 
 local function own(id, key, record)
-    written[#written + 1] = key
-    written[#written + 1] = record
-    taken[#taken + 1] = deadline
-    taken[#taken + 1] = id
+    written[owned + 1], written[owned + 2] = key, record
+    taken[owned + 1], taken[owned + 2] = deadline, id
+    owned = owned + 2
 end
 
 local function take(id, key, task, input)
@@ -299,7 +298,7 @@ while more and count > 0 and size < enough do
     more = #entries == n
 end
 
-if #taken > 0 then
+if owned > 0 then
     redis.call('MSET', unpack(written))
     redis.call('ZADD', leases, unpack(taken))
 end

@@ -48,12 +48,29 @@ while at <= #ARGV do
 end
 
 local known = redis.call('MGET', unpack(keys))
-local answers, ends, ids, entries, gone = {0}, {}, {}, {}, {}
+local answers, n, ends, ids, entries, before, gone = {0}, 0, {}, {}, {}, {}, {}
+
+-- A record, as far as it matters here.  Most are as they were when they were
+-- claimed for the first time.
+
+local first_claim = ' ' .. worker .. ' 1 1 0 - '
+
+local function fields_of(text)
+    local after = string.find(text, ' ', 9, true)
+
+    if after and string.sub(text, 1, 8) == 'running '
+       and string.sub(text, after, after + #first_claim - 1) == first_claim
+    then
+        return 'running', string.sub(text, 9, after - 1), worker, '1', '1', 0,
+               '-'
+    end
+
+    return string.match(text, '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)')
+end
 
 for i, at in ipairs(starts) do
     local state, entry, owner, claim, attempts, streamed, marks
-        = string.match(known[i] or '', '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+)'
-                                       .. ' (%S+)')
+        = fields_of(known[i] or '')
 
     if owner ~= worker or claim ~= ARGV[at + 1] then
         answers[i + 1] = 0
@@ -66,10 +83,10 @@ for i, at in ipairs(starts) do
                                      .. 'yet')
         end
 
+        n = n + 1
         answers[i + 1] = 1
-        ids[#ids + 1] = ARGV[at]
-        entries[#entries + 1] = entry
-        ends[#ends + 1] = {at, keys[i], entry, attempts, streamed}
+        ids[n], entries[n] = ARGV[at], entry
+        ends[n] = {at, keys[i], entry, attempts, streamed}
 
         if marks ~= '-' then
             gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
@@ -78,7 +95,7 @@ for i, at in ipairs(starts) do
     elseif state == ARGV[at + 2] then
         -- this very call, a second time: the first may have failed half way
         answers[i + 1] = 1
-        entries[#entries + 1] = entry
+        before[#before + 1] = entry
         gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
         gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
 
@@ -91,7 +108,7 @@ end
 -- it; and nothing is published before something was written, so that a refusal
 -- leaves nothing half done.
 
-if #ids > 0 then
+if n > 0 then
     redis.call('ZREM', leases, unpack(ids))
 end
 
@@ -167,7 +184,12 @@ for _, e in ipairs(ends) do
     end
 end
 
-if #entries > 0 then
+for _, entry in ipairs(before) do
+    n = n + 1
+    entries[n] = entry
+end
+
+if n > 0 then
     redis.call('XACK', stream, 'workers', unpack(entries))
     redis.call('XDEL', stream, unpack(entries))
 end

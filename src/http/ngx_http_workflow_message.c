@@ -17,6 +17,8 @@ typedef struct {
     ngx_http_request_t       *request;
     ngx_workflow_service_t   *service;
     ngx_workflow_call_t      *call;
+    ngx_workflow_answer_e     answer;
+    ngx_event_t               event;        /* to send it */
     wf_buf_t                  body;
 } ngx_http_workflow_ctx_t;
 
@@ -34,6 +36,7 @@ static void ngx_http_workflow_message_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static ngx_int_t ngx_http_workflow_answer(ngx_http_request_t *r,
     ngx_workflow_answer_e answer);
+static void ngx_http_workflow_answer_handler(ngx_event_t *ev);
 static void ngx_http_workflow_message_cleanup(void *data);
 
 
@@ -350,27 +353,47 @@ static void
 ngx_http_workflow_message_handler(ngx_workflow_call_t *call, redisReply *reply)
 {
     ngx_int_t                 outstanding;
-    ngx_connection_t         *c;
-    ngx_http_request_t       *r;
-    ngx_workflow_answer_e     answer;
     ngx_http_workflow_ctx_t  *ctx;
 
     ctx = call->data;
     ctx->call = NULL;
 
-    r = ctx->request;
-    c = r->connection;
-
     outstanding = -1;
-    answer = ngx_workflow_task_answer(reply, &outstanding);
+    ctx->answer = ngx_workflow_task_answer(reply, &outstanding);
 
     if (outstanding >= 0) {
         ctx->service->shared->outstanding = outstanding;
     }
 
+    ctx->event.handler = ngx_http_workflow_answer_handler;
+    ctx->event.data = ctx;
+    ctx->event.log = ctx->request->connection->log;
+
+    /* what has been claimed for it right behind goes first */
+
+    if (ctx->service->claiming && ctx->service->slots == 0) {
+        ngx_post_event(&ctx->event, &ngx_posted_next_events);
+
+    } else {
+        ngx_http_workflow_answer_handler(&ctx->event);
+    }
+}
+
+
+static void
+ngx_http_workflow_answer_handler(ngx_event_t *ev)
+{
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_workflow_ctx_t  *ctx;
+
+    ctx = ev->data;
+    r = ctx->request;
+    c = r->connection;
+
     r->read_event_handler = ngx_http_block_reading;
 
-    ngx_http_finalize_request(r, ngx_http_workflow_answer(r, answer));
+    ngx_http_finalize_request(r, ngx_http_workflow_answer(r, ctx->answer));
 
     ngx_http_run_posted_requests(c);
 }
@@ -422,5 +445,9 @@ ngx_http_workflow_message_cleanup(void *data)
     if (ctx->call) {
         ngx_workflow_call_forget(ctx->call);
         ctx->call = NULL;
+    }
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
     }
 }

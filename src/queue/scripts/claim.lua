@@ -30,7 +30,7 @@ local sessions = ARGV[7] == '1'
 -- include ring
 
 local deadline = string.format('%.0f', now + lease)
-local claims, size = {0, 0}, 0
+local claims, nclaims, size = {0, 0}, 2, 0
 local enough = 4 * 1024 * 1024
 
 -- What cannot be read is not there: it must not keep others from being claimed.
@@ -69,7 +69,8 @@ local function hand_out(id, record, input, task, saved, fate)
                                             0, 63) or {}
     end
 
-    claims[#claims + 1] = claim
+    nclaims = nclaims + 1
+    claims[nclaims] = claim
     size = size + #input + #saved
 end
 
@@ -124,7 +125,8 @@ local function take_new(id, key, entry, rest, input)
     if sessions and string.find(rest, 'session=', 1, true) then
         hand_out(id, record, input, read_task(record), '', '')
     else
-        claims[#claims + 1] = {id, record, input}
+        nclaims = nclaims + 1
+        claims[nclaims] = {id, record, input}
         size = size + #input
     end
 end
@@ -154,37 +156,28 @@ end
 -- The id and the input of an entry.
 
 local function parts_of(entry)
-    local id, input = '', ''
-
-    for i = 1, #(entry or {}), 2 do
-        if entry[i] == 'task' then
-            id = entry[i + 1]
-
-        elseif entry[i] == 'input' then
-            input = entry[i + 1]
-        end
+    if entry and entry[1] == 'task' and entry[3] == 'input' then
+        return entry[2], entry[4]
     end
 
-    return id, input
+    return '', ''
 end
 
 -- For each entry its task's id, key, state and input.
 
 local function look_at(entries)
-    local ids, keys, inputs = {}, {}, {}
+    local ids, keys, inputs, texts = {}, {}, {}, {}
 
     for i, item in ipairs(entries) do
         ids[i], inputs[i] = parts_of(item[2])
         keys[i] = prefix .. 'task:' .. ids[i]
     end
 
-    local texts = {}
-
     for i = 1, #keys, 1000 do
         local last = math.min(i + 999, #keys)
 
-        for _, text in ipairs(redis.call('MGET', unpack(keys, i, last))) do
-            texts[#texts + 1] = text
+        for j, text in ipairs(redis.call('MGET', unpack(keys, i, last))) do
+            texts[i + j - 1] = text
         end
     end
 

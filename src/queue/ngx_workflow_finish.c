@@ -13,7 +13,7 @@
 /* of what follows for each task, beside messages, and of what does for some,
  * beside keys and values */
 
-#define NGX_WORKFLOW_END_ARGS       8
+#define NGX_WORKFLOW_END_ARGS       4
 #define NGX_WORKFLOW_END_MORE       7
 
 #define NGX_WORKFLOW_ENDS_AGAIN     100
@@ -155,19 +155,22 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
     ngx_workflow_task_t *task, ngx_workflow_end_t *end,
     ngx_workflow_messages_t *messages, ngx_uint_t more)
 {
+    size_t      len;
+    u_char      head[sizeof("cancelled") + 4 * (NGX_INT64_LEN + 1)];
     wf_buf_t    record = WF_BUF_INIT;
     ngx_uint_t  i;
 
     ngx_workflow_record_end(&record, task, &end->result, &end->error);
 
+    len = ngx_snprintf(head, sizeof(head), "%V %s %ui %ui %ui",
+                       &task->claim_text, end->state, messages->first,
+                       messages->n, more)
+          - head;
+
     ngx_workflow_finish_str(b, &task->id);
-    ngx_workflow_finish_str(b, &task->claim_text);
-    ngx_workflow_finish_arg(b, end->state, ngx_strlen(end->state));
+    ngx_workflow_finish_arg(b, head, len);
     ngx_workflow_finish_arg(b, record.data, record.len);
     ngx_workflow_finish_str(b, &end->completed);
-    ngx_workflow_finish_number(b, messages->first);
-    ngx_workflow_finish_number(b, messages->n);
-    ngx_workflow_finish_number(b, more);
 
     b->failed |= record.failed;
     wf_buf_free(&record);

@@ -14,7 +14,7 @@
 
 
 #define BENCH_ENDS      64               /* tasks in a call of finish */
-#define BENCH_END_ARGS  9                /* of each of them */
+#define BENCH_END_ARGS  5                /* of each of them */
 #define BENCH_ENDS_ARGS 13               /* of all */
 
 #define BENCH_MESSAGE                                                         \
@@ -191,13 +191,9 @@ bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim)
     }
 
     bench_arg(a, claim->element[0]->str);       /* task_id */
-    bench_arg(a, "1");                          /* claim */
-    bench_arg(a, "completed");
+    bench_arg(a, "1 completed 0 1 0");          /* claim, state, index, ... */
     bench_arg(a, s->record);
     bench_arg(a, s->completed);
-    bench_arg(a, "0");                          /* index of the message */
-    bench_arg(a, "1");
-    bench_arg(a, "0");
     bench_arg(a, s->streamed);
 }
 

@@ -6,10 +6,12 @@
 --       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
 --       channel,
 --       then for each task
---       task_id, claim, state ("completed" | "failed" | "cancelled" | "dead"),
+--       task_id,
+--       "claim state index n more": its state ("completed" | "failed" |
+--       "cancelled" | "dead"), the index of the first message, the number of
+--       messages, the number of what follows them (0, or 7 and more),
 --       its record from "created" on, completed_task ("" publish none),
---       index of the first message, number of messages, number of what follows
---       them (0, or 7 and more), message..., and
+--       message..., and
 --       its own channel, input (of a dead one), session ("" none is kept here),
 --       prefix of the keys of the service whose task has sent this one ("" none
 --       has), that service, that task's id, the event for it,
@@ -38,13 +40,34 @@ local function set_key(session, name, value)
     end
 end
 
+-- Of most tasks it is the same.
+
+local heads = {}
+
+local function head_of(text)
+    local head = heads[text]
+
+    if not head then
+        local claim, state, index, n, more
+            = string.match(text, '^(%d+) (%a+) (%d+) (%d+) (%d+)$')
+
+        head = {claim = claim, state = state, index = tonumber(index),
+                n = tonumber(n), more = tonumber(more)}
+        heads[text] = head
+    end
+
+    return head
+end
+
 local starts, keys = {}, {}
 local at = 7
 
 while at <= #ARGV do
+    local head = head_of(ARGV[at + 1])
+
     starts[#starts + 1] = at
     keys[#keys + 1] = prefix .. 'task:' .. ARGV[at]
-    at = at + 8 + ARGV[at + 6] + ARGV[at + 7]
+    at = at + 4 + head.n + head.more
 end
 
 local known = redis.call('MGET', unpack(keys))
@@ -69,16 +92,17 @@ local function fields_of(text)
 end
 
 for i, at in ipairs(starts) do
+    local head = head_of(ARGV[at + 1])
     local state, entry, owner, claim, attempts, streamed, marks
         = fields_of(known[i] or '')
 
-    if owner ~= worker or claim ~= ARGV[at + 1] then
+    if owner ~= worker or claim ~= head.claim then
         answers[i + 1] = 0
 
     elseif state == 'running' then
         streamed = tonumber(streamed)
 
-        if tonumber(ARGV[at + 5]) > streamed and ARGV[at + 6] ~= '0' then
+        if head.index > streamed and head.n > 0 then
             return redis.error_reply('GAP events before these have not come '
                                      .. 'yet')
         end
@@ -86,13 +110,13 @@ for i, at in ipairs(starts) do
         n = n + 1
         answers[i + 1] = 1
         ids[n], entries[n] = ARGV[at], entry
-        ends[n] = {at, keys[i], entry, attempts, streamed}
+        ends[n] = {at, head, keys[i], entry, attempts, streamed}
 
         if marks ~= '-' then
             gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
             gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
         end
-    elseif state == ARGV[at + 2] then
+    elseif state == head.state then
         -- this very call, a second time: the first may have failed half way
         answers[i + 1] = 1
         before[#before + 1] = entry
@@ -113,27 +137,29 @@ if n > 0 then
 end
 
 for _, e in ipairs(ends) do
-    local at, key, entry, attempts, streamed = unpack(e)
-    local id, claim, state, record, completed, index, n, more
-        = unpack(ARGV, at, at + 7)
-    local first, last = at + 8, at + 7 + n
-    local channel = more ~= '0' and ARGV[last + 1] or control
+    local at, head, key, entry, attempts, streamed = unpack(e)
+    local id, _, record, completed = unpack(ARGV, at, at + 3)
+    local state, index, first, last = head.state, head.index, at + 4,
+                                      at + 3 + head.n
+    local channel = head.more > 0 and ARGV[last + 1] or control
 
     for i = first, last do
         -- the last one, a StopEvent, has the first index that is free
-        if index + i - first == streamed or i == last then
+        if index == streamed or i == last then
             redis.call('PUBLISH', channel, ARGV[i])
             streamed = streamed + 1
         end
+
+        index = index + 1
     end
 
-    local text = state .. ' ' .. entry .. ' ' .. worker .. ' ' .. claim .. ' '
-                 .. attempts .. ' ' .. streamed .. ' - ' .. stamp .. ' '
+    local text = state .. ' ' .. entry .. ' ' .. worker .. ' ' .. head.claim
+                 .. ' ' .. attempts .. ' ' .. streamed .. ' - ' .. stamp .. ' '
                  .. record
 
     redis.call('SET', key, text, 'EX', keep)
 
-    if more ~= '0' then
+    if head.more > 0 then
         local set = last + 8
         local input, session = ARGV[last + 2], ARGV[last + 3]
 
@@ -152,7 +178,7 @@ for _, e in ipairs(ends) do
         if session ~= '' then
             local kept = prefix .. 'session:' .. session
 
-            for i = set, last + more, 2 do
+            for i = set, last + head.more, 2 do
                 set_key(kept, ARGV[i], ARGV[i + 1])
             end
 
@@ -172,10 +198,10 @@ end
 -- to those that have not ended, here or before
 
 for _, e in ipairs(ends) do
-    local at = e[1]
+    local at, head = e[1], e[2]
 
-    if ARGV[at + 7] ~= '0' then
-        local last = at + 7 + ARGV[at + 6]
+    if head.more > 0 then
+        local last = at + 3 + head.n
         local parent, service, id, event = unpack(ARGV, last + 4, last + 7)
 
         if parent ~= '' then

@@ -94,6 +94,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->max_events);
     ngx_workflow_args_str(&args, &consumer->workers);
     ngx_workflow_args_str(&args, &consumer->name);
+    ngx_workflow_args_number(&args, s->claims);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }

@@ -74,7 +74,7 @@ typedef struct {
     ngx_str_t                 reply;        /* as a task has it */
     ngx_uint_t                only;         /* task: if the service has been
                                                here */
-    ngx_uint_t                claims;       /* task: this worker claims next */
+    ngx_uint_t                claims;       /* this worker claims next */
 } ngx_workflow_submission_t;
 
 

@@ -334,8 +334,8 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         ngx_workflow_executor_add(run->service->executor, &thread->work);
 
-        if (run->service->slots == 1 && run->service->threads == 1
-            && run->service->nwaiting == 0
+        if (run->service->sparse && run->service->slots == 1
+            && run->service->threads == 1 && run->service->nwaiting == 0
             && run->service->step_time < NGX_WORKFLOW_SHORT)
         {
             ngx_workflow_linger();

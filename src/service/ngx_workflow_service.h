@@ -77,6 +77,7 @@ typedef struct {
     ngx_thread_pool_t         *pool;
     ngx_workflow_executor_t   *executor;         /* of that */
     int64_t                    step_time;        /* mean, of steps on it */
+    int64_t                    submitted;        /* when a message came */
     ngx_workflow_shared_t     *shared;
 
     ngx_rbtree_t               runs;             /* by task id */
@@ -107,6 +108,7 @@ typedef struct {
     unsigned                   rung:1;           /* meanwhile */
     unsigned                   recover:1;        /* an answer was lost */
     unsigned                   leaving:1;
+    unsigned                   sparse:1;         /* messages come slowly */
     unsigned                   registering:1;
     unsigned                   differs:1;        /* the control plane's
                                                     namespace from ours */

@@ -15,6 +15,11 @@
 #define NGX_WORKFLOW_REMEMBER_TEXT  60
 
 
+/* Nanoseconds between messages that come one at a time. */
+
+#define NGX_WORKFLOW_SPARSE         150000
+
+
 /* A message of Pub/Sub under way; its strings stand behind it. */
 
 typedef struct {
@@ -23,6 +28,8 @@ typedef struct {
 } ngx_workflow_received_t;
 
 
+static void ngx_workflow_submit_claim(ngx_workflow_service_t *service,
+    ngx_uint_t claims);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
 static ngx_workflow_received_t *ngx_workflow_received_create(
@@ -60,6 +67,8 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
                            : NGX_WORKFLOW_REMEMBER_TEXT;
 
+    s.claims = ngx_workflow_service_idle(service);
+
     if (m->action == WF_ACTION_NEW_TASK) {
 
         if (s.task_id.len == 0) {
@@ -71,15 +80,11 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         s.input.data = (u_char *) m->input.data;
         s.input.len = m->input.len;
         s.max_queued = service->max_queued;
-        s.claims = ngx_workflow_service_idle(service);
 
         call = ngx_workflow_task_accept(&service->consumer, &s, deadline,
                                         handler, data);
 
-        if (call && s.claims) {
-            ngx_workflow_service_claim_now(service);
-            ngx_workflow_linger();
-        }
+        ngx_workflow_submit_claim(service, call && s.claims);
 
         return call;
     }
@@ -117,7 +122,31 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 
     ngx_free(s.input.data);
 
+    ngx_workflow_submit_claim(service, call && s.claims);
+
     return call;
+}
+
+
+/* Claim right behind what was sent. */
+
+static void
+ngx_workflow_submit_claim(ngx_workflow_service_t *service, ngx_uint_t claims)
+{
+    int64_t  now;
+
+    now = ngx_workflow_executor_time();
+
+    service->sparse = now - service->submitted > NGX_WORKFLOW_SPARSE;
+    service->submitted = now;
+
+    if (claims) {
+        ngx_workflow_service_claim_now(service);
+
+        if (service->sparse) {
+            ngx_workflow_linger();
+        }
+    }
 }
 
 

@@ -4,14 +4,14 @@
 -- ARGV  task_id, event, seconds to remember the message (0: it has no id),
 --       seconds to keep events of a task that is not known yet (0: refuse
 --       them), most events kept, channel of workers ("<namespace>:worker:"),
---       service
+--       service, 1: the worker claims next
 -- returns "accepted" | "kept" | "known" | "unknown" | "ended" |
 --         "crowded": too many events wait for the task
 
 local stream, key, events, bell, timers, seen = unpack(KEYS)
 local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local keep, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
-local channel, service = ARGV[6], ARGV[7]
+local channel, service, claims = ARGV[6], ARGV[7], ARGV[8] == '1'
 
 -- include clock
 -- include task
@@ -47,6 +47,6 @@ if not task then
 end
 
 give(stream, key, events, bell, timers, id, event, task, stamp, channel,
-     service)
+     service, claims)
 
 return 'accepted'

@@ -1,8 +1,8 @@
--- Give a task that has not ended an event: whoever runs it is told; if it waits,
--- it goes back into the queue.
+-- Give a task that has not ended an event: whoever runs it is told; if it
+-- waits, it goes back into the queue.  claims: see accept.lua.
 
 local function give(stream, key, events, bell, timers, id, event, task, stamp,
-                    channel, service)
+                    channel, service, claims)
     redis.call('RPUSH', events, event)
     task.events = true
 
@@ -11,7 +11,10 @@ local function give(stream, key, events, bell, timers, id, event, task, stamp,
         task.resume = true
         task.updated = stamp
         redis.call('ZREM', timers, id)
-        ring(bell)
+
+        if not claims then
+            ring(bell)
+        end
     end
 
     redis.call('SET', key, write_task(task))

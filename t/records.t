@@ -78,8 +78,10 @@ submit('hash');
 ends('hash');
 
 
-# A task whose entry is gone has died too often: a dead letter all the same.
+# A task whose entry is gone has died too often: a dead letter all the same, and
+# though its stream is none.
 
+$r->set("${prefix}dead", 'no stream');
 $r->set("${prefix}task:lost", "running 1-1 nobody 3 3 0 - 2 1 0 -\n");
 $r->zadd("${prefix}leases", 0, 'lost');
 wait_for { (task_in($r, 'echo', 'lost')->{state} // '') eq 'dead' } 10, 'its end';

@@ -19,6 +19,7 @@ typedef struct {
     ngx_workflow_call_t      *call;
     ngx_workflow_answer_e     answer;
     ngx_event_t               event;        /* to send it */
+    ngx_uint_t                held;         /* until then */
     wf_buf_t                  body;
 } ngx_http_workflow_ctx_t;
 
@@ -38,6 +39,7 @@ static ngx_int_t ngx_http_workflow_answer(ngx_http_request_t *r,
     ngx_workflow_answer_e answer);
 static void ngx_http_workflow_answer_handler(ngx_event_t *ev);
 static void ngx_http_workflow_message_cleanup(void *data);
+static void ngx_http_workflow_message_release(ngx_http_workflow_ctx_t *ctx);
 
 
 ngx_int_t
@@ -374,6 +376,9 @@ ngx_http_workflow_message_handler(ngx_workflow_call_t *call, redisReply *reply)
     if (ctx->service->claiming && ctx->service->slots == 0) {
         ngx_post_event(&ctx->event, &ngx_posted_next_events);
 
+        ctx->held = 1;
+        ngx_workflow_hold();
+
     } else {
         ngx_http_workflow_answer_handler(&ctx->event);
     }
@@ -390,6 +395,8 @@ ngx_http_workflow_answer_handler(ngx_event_t *ev)
     ctx = ev->data;
     r = ctx->request;
     c = r->connection;
+
+    ngx_http_workflow_message_release(ctx);
 
     r->read_event_handler = ngx_http_block_reading;
 
@@ -449,5 +456,19 @@ ngx_http_workflow_message_cleanup(void *data)
 
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);
+    }
+
+    ngx_http_workflow_message_release(ctx);
+}
+
+
+/* A worker that leaves waits for answers that are to be sent. */
+
+static void
+ngx_http_workflow_message_release(ngx_http_workflow_ctx_t *ctx)
+{
+    if (ctx->held) {
+        ctx->held = 0;
+        ngx_workflow_release();
     }
 }

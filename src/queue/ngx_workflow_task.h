@@ -46,7 +46,7 @@ typedef struct {
     ngx_str_t                 attempts;
     ngx_str_t                 streamed;
     ngx_str_t                 marks;
-    ngx_str_t                 updated;      /* milliseconds since the epoch; "-":
+    ngx_str_t                 updated;      /* milliseconds of the epoch; "-":
                                                as created */
     ngx_str_t                 created;
     ngx_str_t                 digest;       /* of the input */

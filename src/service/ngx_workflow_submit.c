@@ -358,6 +358,9 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
 
         if (ngx_workflow_service_idle(service)) {
             ngx_workflow_service_claim_now(service);
+
+        } else if (!service->claiming) {
+            service->more = 1;
         }
 
         text = NULL;

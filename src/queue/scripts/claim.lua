@@ -44,7 +44,8 @@ end
 -- Why a task is only claimed to be ended.
 
 local function fate_of(task)
-    return task.cancel and 'cancelled' or task.expired and 'expired' or ''
+    return task.cancel and 'cancelled' or task.expired and 'expired'
+           or task.exhausted and 'exhausted' or ''
 end
 
 -- What is handed to the worker.
@@ -89,7 +90,7 @@ local function take(id, key, task, input)
 
     if fate == '' and not task.resume then
         if attempts >= limit then
-            fate = 'exhausted'
+            fate, task.exhausted = 'exhausted', true
         else
             task.attempts = string.format('%d', attempts + 1)
         end
@@ -198,7 +199,9 @@ if again then
             if task.state == 'queued' then
                 take(ids[i], keys[i], task, inputs[i])
 
-            elseif task.state == 'running' and task.worker == worker then
+            elseif task.state == 'running' and task.worker == worker
+                   and not task.resume
+            then
                 hand_out(ids[i], known[i], inputs[i], task,
                          task.kept and value_of('GET', prefix .. 'saved:'
                                                 .. ids[i]) or '',

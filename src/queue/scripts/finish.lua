@@ -31,12 +31,17 @@ local workers, control = ARGV[5], ARGV[6]
 -- include give
 -- include reply
 
--- A key that is no session's makes room for it: see claim.lua.
+-- A key of another type makes room: see claim.lua.
 
-local function set_key(session, name, value)
-    if type(redis.pcall('HSET', session, name, value)) == 'table' then
-        redis.call('DEL', session)
-        redis.call('HSET', session, name, value)
+local function write(command, key, ...)
+    local reply = redis.pcall(command, key, ...)
+
+    if type(reply) == 'table' and reply.err then
+        if string.find(reply.err, 'WRONGTYPE', 1, true) then
+            redis.call('DEL', key)
+        end
+
+        redis.call(command, key, ...)
     end
 end
 
@@ -119,7 +124,7 @@ for i, at in ipairs(starts) do
     elseif state == head.state then
         -- this very call, a second time: the first may have failed half way
         answers[i + 1] = 1
-        before[#before + 1] = entry
+        before[#before + 1] = {at, head, entry}
         gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
         gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
 
@@ -166,11 +171,11 @@ for _, e in ipairs(ends) do
         if state == 'dead' then
             local task = read_task(text)
 
-            redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
-                       'session', task.session or '', 'input', input, 'error',
-                       task.error or '', 'attempts', attempts,
-                       'created', string.match(task.origin, '^%d+'),
-                       'updated', stamp)
+            write('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
+                  'session', task.session or '', 'input', input, 'error',
+                  task.error or '', 'attempts', attempts,
+                  'created', string.match(task.origin, '^%d+'),
+                  'updated', stamp)
         end
 
         -- tasks of a session that run at a time overwrite each other key by key
@@ -179,7 +184,7 @@ for _, e in ipairs(ends) do
             local kept = prefix .. 'session:' .. session
 
             for i = set, last + head.more, 2 do
-                set_key(kept, ARGV[i], ARGV[i + 1])
+                write('HSET', kept, ARGV[i], ARGV[i + 1])
             end
 
             redis.call('EXPIRE', kept, session_ttl)
@@ -195,11 +200,10 @@ if #gone > 0 then
     redis.call('DEL', unpack(gone))
 end
 
--- to those that have not ended, here or before
+-- To those that have not ended, here or before.  A result that comes twice is
+-- taken once.
 
-for _, e in ipairs(ends) do
-    local at, head = e[1], e[2]
-
+local function reply_for(at, head)
     if head.more > 0 then
         local last = at + 3 + head.n
         local parent, service, id, event = unpack(ARGV, last + 4, last + 7)
@@ -210,9 +214,14 @@ for _, e in ipairs(ends) do
     end
 end
 
-for _, entry in ipairs(before) do
+for _, e in ipairs(ends) do
+    reply_for(e[1], e[2])
+end
+
+for _, e in ipairs(before) do
+    reply_for(e[1], e[2])
     n = n + 1
-    entries[n] = entry
+    entries[n] = e[3]
 end
 
 if n > 0 then

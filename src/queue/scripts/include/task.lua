@@ -8,7 +8,8 @@
 -- long as "updated" is nothing it is as "created".  See also
 -- ngx_workflow_record.c.
 
-local all_marks = {'resume', 'kept', 'events', 'cancel', 'expired'}
+local all_marks = {'resume', 'kept', 'events', 'cancel', 'expired',
+                   'exhausted'}
 local all_parts = {'session', 'reply', 'input', 'saved', 'result', 'error'}
 
 -- nil: there is none

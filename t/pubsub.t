@@ -291,7 +291,11 @@ publish(few => map { human_response('many', $_ . '') } 1 .. 5);
 logged(qr/\[error\].*task "many": too many events for the task/,
     'max_events');
 publish(few => new_task('many', {}));
-is(($inbox->task('many'))[-1]{data}{result}, '1', 'the first ones are kept');
+
+# both are answers, and two threads may take them
+
+like(($inbox->task('many'))[-1]{data}{result}, qr/^[12]$/,
+    'the first ones are kept');
 
 # What was refused for want of room does not come back; what was queued does.
 

@@ -294,7 +294,7 @@ publish(few => new_task('many', {}));
 
 # both are answers, and two threads may take them
 
-like(($inbox->task('many'))[-1]{data}{result}, qr/^[12]$/,
+like(($inbox->task('many'))[-1]{data}{result}, qr/^[1-3]$/,
     'the first ones are kept');
 
 # What was refused for want of room does not come back; what was queued does.

@@ -127,6 +127,7 @@ $(BUILD)/t/%: t/%.c $(library) $(settings)
 # The tests: unit tests and Test::Nginx suites in one run of prove.
 
 TESTS = $(programs) $(sort $(wildcard t/*.t))
+PROVE ?= prove
 
 test:
 	conf/packages.sh test
@@ -145,7 +146,7 @@ endif
 ifeq ($(SANITIZE),)
 
 run-tests: all $(programs)
-	$(test_env) TEST_NGINX_BINARY=$(NGINX) prove -It/lib $(TESTS)
+	$(test_env) TEST_NGINX_BINARY=$(NGINX) $(PROVE) -It/lib $(TESTS)
 
 else
 
@@ -176,7 +177,7 @@ run-tests: all $(programs) $(BUILD)/nginx.sh
 	rm -rf $(reports)
 	mkdir -m 1777 $(reports)
 	$(test_env) TEST_NGINX_BINARY=$(abspath $(BUILD))/nginx.sh \
-	    prove -It/lib $(TESTS); \
+	    $(PROVE) -It/lib $(TESTS); \
 	failed=$$?; \
 	cat $(reports)/* 2>/dev/null && failed=1; \
 	exit $$failed

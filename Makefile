@@ -278,7 +278,7 @@ lint:
 	    $(CLANG) --analyze -Xclang -analyzer-werror $(WARNINGS) $(INCLUDES) \
 	        -o /dev/null $$f || exit 1; \
 	done
-	for f in conf/*.sh $(EMBED) .ci/run; do \
+	for f in conf/*.sh $(EMBED) .ci/run .ci/prove; do \
 	    case $$(head -n 1 $$f) in \
 	        *bash) bash -n $$f ;; \
 	        *) sh -n $$f ;; \

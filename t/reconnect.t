@@ -89,10 +89,10 @@ sub unavailable {
         "$name: GET tasks/1 does not");
 }
 
-# The connections of the two workers, of each kind.
+# The connections of the two workers, of each kind, once they are in use.
 
 my %kinds = (
-    commands => sub { $_[0]{sub} == 0 && $_[0]{cmd} ne 'blpop' },
+    commands => sub { $_[0]{cmd} =~ /^(?:evalsha|script|get|lrange|rpush)/ },
     'blocking reads' => sub { $_[0]{cmd} eq 'blpop' },
     'Pub/Sub' => sub { $_[0]{sub} > 0 },
 );

@@ -7,8 +7,10 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time sleep);
 use Workflow;
+use Workflow::Connection;
 use Workflow::Load;
 use Workflow::Plugin;
+use Workflow::Proxy;
 
 my $probe = Workflow::Plugin->new('probe');
 my $redis = Workflow::Redis->new;
@@ -165,5 +167,38 @@ cmp_ok(time - $start, '<', 3, 'TERM: soon');
 $follower->settle(0.2);
 is($follower->{count}, 0, 'TERM: no result');
 $nginx->log_ok;
+
+# Redis answers when nothing else keeps the worker: it tells the client, still.
+
+my $proxy = Workflow::Proxy->new($redis->port);
+my $last = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/echo.so;
+workflow_queue tasks { url @{[ $proxy->url ]}; topic_namespace last; }
+workflow_service echo { workflow echo; queue tasks; step_interval 10s; }
+HTTP
+    locations => 'location / { workflow_pass echo; }');
+
+$redis->subscribed(1, 'last.echo');
+
+my $known = new_task('known', { arg1 => 'x' });
+is(http_post($last->url('/process_message'), $known)->{status}, 200,
+    'QUIT with a request: a task');
+wait_for { http_get($last->url('/tasks/known'))->{content} =~ /completed/ } 10,
+    'its end';
+
+# by the answer to the second request the first has been read
+
+my $connection = Workflow::Connection->new($last);
+$proxy->hold;
+$connection->send(Workflow::Connection::text('POST', '/process_message',
+    $known, 'Content-Type' => 'application/json'));
+is(http_get($last->url('/'))->{status}, 200, 'QUIT with a request: it is read');
+kill 'QUIT', $last->{pid};
+wait_for { $last->log =~ /gracefully shutting down/ } 10, 'nginx to leave';
+$proxy->heal;
+is(($connection->answer // {})->{status}, 200,
+    'QUIT with a request: it is answered');
+is($last->stop, 0, 'QUIT with a request: nginx ends');
+$last->log_ok;
 
 done_testing;

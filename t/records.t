@@ -70,8 +70,20 @@ $r->xadd("${prefix}queue", '*', 'task', $_, 'input', '{}')
 submit('among them');
 ends('among them');
 wait_for { !$r->zcard("${prefix}timers") } 10, 'timers';
-is(http_get($nginx->url('/echo/tasks/text'))->{status}, 500,
-    'a record that is none: 500');
+
+for my $record ('running', "running\n", "running 1-1 w 1 1 0 - 2 1 0\n",
+    map { "completed 1-1 w 1 1 0 - 2 1 0 $_\n12345" } 'result',
+        'result=', 'result=x', 'result=6', 'session=3,result=3', 'result=2,,')
+{
+    $r->set("${prefix}task:text", $record);
+    is(http_get($nginx->url('/echo/tasks/text'))->{status}, 500,
+        "a record that is none: 500: $record");
+}
+
+$r->set("${prefix}task:text",
+    "completed 1-1 w 1 1 0 - 2 1 0 other=2,result=3\n12345");
+is(from_json(http_get($nginx->url('/echo/tasks/text'))->{content})->{result},
+    345, 'a part of which nothing is known');
 is(http_get($nginx->url('/echo/tasks/hash'))->{status}, 503,
     'no record: 503');
 submit('hash');
@@ -101,7 +113,41 @@ ends("claimed-$_") for 1 .. 3;
 is(task_in($r, 'echo', "claimed-$_")->{attempts}, 1, 'once') for 1 .. 3;
 
 
-# The same, and the worker dies.
+# A claim whose answer was lost: tasks that were only claimed to be ended are
+# ended, those that were given back are not taken again, and what is none goes.
+
+my $worker = task_in($r, 'echo', 'claimed-1')->{worker};
+
+sub pending {
+    my ($id, $attempts, $mark) = @_;
+    my $entry = $r->eval(<<'LUA', 1, "${prefix}queue", $id, $worker);
+local entry = redis.call('XADD', KEYS[1], '*', 'task', ARGV[1], 'input',
+                         '{"arg1": "x"}')
+redis.call('XREADGROUP', 'GROUP', 'workers', ARGV[2], 'STREAMS', KEYS[1], '>')
+return entry
+LUA
+    $r->set("${prefix}task:$id",
+        "running $entry $worker 1 $attempts 0 $mark 2 1 0 -\n") if $mark;
+}
+
+$r->acl('SETUSER', 'nginx', '-mset');
+pending('tired', 3, 'exhausted');
+pending('given', 1, 'resume');
+pending('gone');
+submit('trigger');
+wait_for { $r->xpending("${prefix}queue", 'workers')->[0] == 4 } 10,
+    'it to be read, too';
+$r->acl('SETUSER', 'nginx', '+mset');
+is($published->outcome('trigger')->{status}, 'completed', 'one that is whole');
+wait_for { task_in($r, 'echo', 'tired')->{state} eq 'dead' } 10,
+    'the exhausted one to end';
+is(task_in($r, 'echo', 'given')->{state}, 'running', 'given back: is left alone');
+$r->zadd("${prefix}leases", 0, 'given');
+ends('given');
+is(task_in($r, 'echo', 'given')->{claim}, 2, 'given back: until it is taken over');
+
+
+# A claim that fails, and then its worker dies.
 
 my ($pid) = $nginx->workers;
 $r->acl('SETUSER', 'nginx', '-mset');

@@ -12,6 +12,7 @@ local prefix, fields, keep, channel, service = unpack(ARGV)
 -- include clock
 -- include task
 -- include ring
+-- include requeue
 -- include give
 -- include reply
 

@@ -9,6 +9,7 @@ local id, channel, service = ARGV[1], ARGV[2], ARGV[3]
 
 -- include task
 -- include ring
+-- include requeue
 
 local task = task_at(key)
 

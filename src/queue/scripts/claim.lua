@@ -28,6 +28,7 @@ local sessions = ARGV[7] == '1'
 -- include clock
 -- include task
 -- include ring
+-- include requeue
 
 local deadline = string.format('%.0f', now + lease)
 local claims, nclaims, size = {0, 0}, 2, 0
@@ -195,18 +196,19 @@ if again then
     for i, item in ipairs(entries) do
         local task = read_task(known[i])
 
-        if task and task.entry == item[1] then
-            if task.state == 'queued' then
-                take(ids[i], keys[i], task, inputs[i])
+        if not task or task.entry ~= item[1] or not is_alive(task) then
+            redis.call('XACK', stream, 'workers', item[1])
+            redis.call('XDEL', stream, item[1])
 
-            elseif task.state == 'running' and task.worker == worker
-                   and not task.resume
-            then
-                hand_out(ids[i], known[i], inputs[i], task,
-                         task.kept and value_of('GET', prefix .. 'saved:'
-                                                .. ids[i]) or '',
-                         fate_of(task))
-            end
+        elseif task.state == 'queued' then
+            take(ids[i], keys[i], task, inputs[i])
+
+        elseif task.state == 'running' and task.worker == worker
+               and not task.resume
+        then
+            hand_out(ids[i], known[i], inputs[i], task,
+                     task.kept and value_of('GET', prefix .. 'saved:'
+                                            .. ids[i]) or '', fate_of(task))
         end
     end
 

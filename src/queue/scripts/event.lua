@@ -16,6 +16,7 @@ local channel, service, claims = ARGV[6], ARGV[7], ARGV[8] == '1'
 -- include clock
 -- include task
 -- include ring
+-- include requeue
 -- include give
 
 if remember > 0 and redis.call('EXISTS', seen) == 1 then

@@ -28,6 +28,8 @@ local workers, control = ARGV[5], ARGV[6]
 -- include clock
 -- include task
 -- include ring
+-- include requeue
+-- include stream
 -- include give
 -- include reply
 
@@ -108,8 +110,7 @@ for i, at in ipairs(starts) do
         streamed = tonumber(streamed)
 
         if head.index > streamed and head.n > 0 then
-            return redis.error_reply('GAP events before these have not come '
-                                     .. 'yet')
+            return redis.error_reply(gap)
         end
 
         n = n + 1

@@ -342,8 +342,9 @@ wf_stream(wf_run_t *run, const char *type, const char *json, size_t len)
 /*
  * A field of an event that the step was given, which must be there and a
  * string: *text is UTF-8, ends with a zero that *len does not count, and stays
- * valid until the step's function returns.  Otherwise the step fails for good
- * when it returns the result: "NAME is required.", "NAME must be a string."
+ * valid until the step's function returns.  Where it is not, the step fails for
+ * good when it returns the result: "NAME is required.", "NAME must be a
+ * string."
  */
 
 static inline wf_status_t

@@ -96,6 +96,7 @@ sub refuses {
         set => { b => 1 });
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     is($data->{status}, 'failed', "$name: an error");
+    is($data->{error}{type}, 'SessionStateError', "$name: its type");
     is_deeply(\@streamed, [{ result => undef }], "$name: it is not run");
     like(substr($nginx->log, $mark), qr/\[error\] .*\Q$session\E/,
         "$name: the log says so");

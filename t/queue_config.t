@@ -219,6 +219,8 @@ HTTP
         ['no object', { body => '{"RedisMessageQueueConfig":"redis://a"}' }],
         ['another URL', { body => config(url => 'http://127.0.0.1:1/') }],
         ['no URL', { body => config(url => 'redis://') }],
+        ['TLS', { body => config(url => 'rediss://127.0.0.1:6379') },
+            qr/asks for TLS|rediss/],
         ['a bad port', { body => config(url => 'redis://a:70000') }],
         ['a bad port number', { body => config(host => 'a', port => 70000) }],
         ['a wild host', { body => config(host => "a b\r\n", port => 6379) }],

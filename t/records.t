@@ -96,7 +96,8 @@ ends('hash');
 $r->set("${prefix}dead", 'no stream');
 $r->set("${prefix}task:lost", "running 1-1 nobody 3 3 0 - 2 1 0 -\n");
 $r->zadd("${prefix}leases", 0, 'lost');
-wait_for { (task_in($r, 'echo', 'lost')->{state} // '') eq 'dead' } 10, 'its end';
+wait_for { (task_in($r, 'echo', 'lost')->{state} // '') eq 'dead' } 10,
+    'its end';
 my ($letter) = @{ $r->xrange("${prefix}dead", '-', '+') };
 my %letter = @{ $letter->[1] };
 is_deeply([@letter{qw(task input attempts)}], ['lost', '', 3], 'a dead letter');
@@ -141,10 +142,12 @@ $r->acl('SETUSER', 'nginx', '+mset');
 is($published->outcome('trigger')->{status}, 'completed', 'one that is whole');
 wait_for { task_in($r, 'echo', 'tired')->{state} eq 'dead' } 10,
     'the exhausted one to end';
-is(task_in($r, 'echo', 'given')->{state}, 'running', 'given back: is left alone');
+is(task_in($r, 'echo', 'given')->{state}, 'running',
+    'given back: is left alone');
 $r->zadd("${prefix}leases", 0, 'given');
 ends('given');
-is(task_in($r, 'echo', 'given')->{claim}, 2, 'given back: until it is taken over');
+is(task_in($r, 'echo', 'given')->{claim}, 2,
+    'given back: until it is taken over');
 
 
 # A claim that fails, and then its worker dies.

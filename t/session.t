@@ -226,10 +226,11 @@ sub once {
             q{Error in step 'begin': failed on purpose} } }, 'a failed run');
     is_deeply($failed->{streamed}, [{ began => JSON::PP::true },
         { result => undef }], 'and its stream');
-    my $next = run($nginx, 'session', 'failed', { get => ['a'] });
-    is(value($next), '{"a":1}', 'the next one is sound');
+    my $next = run($nginx, 'session', 'failed', { get => ['a', 'b'] });
+    is(value($next), '{"a":1,"b":2}',
+        'the next one is sound, and finds what was set before it failed');
     is_deeply($next->{streamed}, [{ began => JSON::PP::true },
-        { result => { a => 1 } }], 'and has a stream of its own');
+        { result => { a => 1, b => 2 } }], 'and has a stream of its own');
 
     # a run that was cancelled
 
@@ -441,6 +442,16 @@ sub python {
         globals => python('globals', []), key => python('key', 'x'),
         typed => to_json(to_json({ state => { state => { state_data => {
             _data => { count => '1' } }, state_type => 'MyState' } } })));
+
+    for my $id ('.', '..') {
+        $cp->forget;
+        my $outcome = run($nginx, 'session', $id, { set => { a => 1 } });
+        is($outcome->{data}{error}{type}, 'SessionStateError',
+            "session '$id': fails");
+        like($outcome->{result}, qr/it is not the id of a session/,
+            "session '$id': says why");
+        is(scalar($cp->requests), 0, "session '$id': nothing is asked for");
+    }
 
     for my $name (sort keys %bad) {
         my $id = "bad-$name";

@@ -298,8 +298,6 @@ void wf_job_send(wf_engine_run_t *run, wf_job_t *job,
 void wf_job_delay(wf_engine_run_t *run, wf_job_t *job,
     int64_t delay);                                         /* locked */
 void wf_job_done(wf_engine_run_t *run, wf_job_t *job);      /* locked */
-int64_t wf_time_ns(void);
-int64_t wf_time(void);                                      /* ms */
 
 /* wf_run.c */
 

@@ -161,6 +161,10 @@ wf_run_state_t wf_run_state(wf_engine_run_t *run);
 /* Threads that were asked for and have not returned from wf_run_work(). */
 unsigned wf_run_active(wf_engine_run_t *run);
 
+/* A clock that only goes forward: in nanoseconds, in milliseconds. */
+int64_t wf_time_ns(void);
+int64_t wf_time(void);
+
 /* Milliseconds until the first delayed retry is due, -1: none is delayed. */
 int64_t wf_run_delay(wf_engine_run_t *run);
 

@@ -2,16 +2,15 @@
  * A run as text.  JSON in it is kept in strings: it may be as deep as JSON may
  * be, and keeps its bytes.
  *
- *     {"version": 1, "running": false, "context": {"count": "1"},
- *      "changed": ["count"],
+ *     {"version": 1, "context": {"count": "1"}, "changed": ["count"],
  *      "collected": [{"step": "join", "type": "Part", "data": "{}",
  *                     "order": 0}],
  *      "pending": [{"step": "join", "type": "Part", "data": "{}",
  *                   "kept": true, "retries": 1, "elapsed": 20, "delay": 5,
  *                   "streamed": 2}]}
  *
- * and what wf_subtask_save.c adds.  What is empty is left out, and "running" if
- * it is true.
+ * and what wf_subtask_save.c adds.  What is empty is left out; a run that has
+ * ended has "running": false.
  */
 
 #include "wf_engine.h"

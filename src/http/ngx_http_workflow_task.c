@@ -170,7 +170,8 @@ ngx_http_workflow_task_reply(ngx_http_request_t *r, ngx_str_t *task_id,
 
     if (ngx_workflow_record_parse(&text, &record) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the record of task \"%V\" in Redis is none", task_id);
+                      "the record of task \"%V\" in Redis cannot be read",
+                      task_id);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -4,9 +4,6 @@
 #include "wf_publish.h"
 
 
-#define wf_buf_text(b, text)  wf_buf_add(b, text, sizeof(text) - 1)
-
-
 static void wf_publish_begin(wf_buf_t *b, const wf_publish_t *p);
 static void wf_publish_end(wf_buf_t *b, const wf_publish_t *p,
     const char *action, wf_slice_t type);
@@ -45,24 +42,24 @@ wf_publish_stream(wf_buf_t *b, const wf_publish_t *p, wf_slice_t data,
 {
     wf_publish_begin(b, p);
 
-    wf_buf_text(b, ", \"session_id\": ");
+    wf_buf_adds(b, ", \"session_id\": ");
 
     if (p->session_id.data == NULL) {
-        wf_buf_text(b, "null");
+        wf_buf_adds(b, "null");
 
     } else {
         wf_json_quote(b, p->session_id.data, p->session_id.len);
     }
 
-    wf_buf_text(b, ", \"data\": ");
+    wf_buf_adds(b, ", \"data\": ");
     wf_buf_add(b, data.data, data.len);
-    wf_buf_text(b, ", \"index\": ");
+    wf_buf_adds(b, ", \"index\": ");
     wf_buf_addu(b, index);
 
     /* readers of llama_deploy ignore what they do not know */
 
     if (p->event_type.data != NULL) {
-        wf_buf_text(b, ", \"type\": ");
+        wf_buf_adds(b, ", \"type\": ");
         wf_json_quote(b, p->event_type.data, p->event_type.len);
     }
 
@@ -76,9 +73,9 @@ wf_publish_result(wf_buf_t *b, const wf_publish_t *p, wf_slice_t result,
 {
     wf_publish_begin(b, p);
 
-    wf_buf_text(b, ", \"history\": [], \"result\": ");
+    wf_buf_adds(b, ", \"history\": [], \"result\": ");
     wf_json_quote(b, result.data, result.len);
-    wf_buf_text(b, ", \"data\": ");
+    wf_buf_adds(b, ", \"data\": ");
     wf_buf_add(b, data.data, data.len);
 
     wf_publish_end(b, p, "completed_task", wf_slice("control_plane"));
@@ -91,11 +88,11 @@ wf_publish_task(wf_buf_t *b, const wf_publish_t *p, wf_slice_t service,
 {
     wf_publish_begin(b, p);
 
-    wf_buf_text(b, ", \"session_id\": ");
+    wf_buf_adds(b, ", \"session_id\": ");
     wf_json_quote(b, p->session_id.data, p->session_id.len);
-    wf_buf_text(b, ", \"agent_id\": ");
+    wf_buf_adds(b, ", \"agent_id\": ");
     wf_json_quote(b, service.data, service.len);
-    wf_buf_text(b, ", \"input\": ");
+    wf_buf_adds(b, ", \"input\": ");
     wf_json_quote(b, input.data, input.len);
 
     wf_publish_end(b, p, "new_task", service);
@@ -105,9 +102,9 @@ wf_publish_task(wf_buf_t *b, const wf_publish_t *p, wf_slice_t service,
 static void
 wf_publish_begin(wf_buf_t *b, const wf_publish_t *p)
 {
-    wf_buf_text(b, "{\"id_\": \"");
+    wf_buf_adds(b, "{\"id_\": \"");
     wf_buf_add(b, p->id, WF_UUID_LEN);
-    wf_buf_text(b, "\", \"publisher_id\": \"default\","
+    wf_buf_adds(b, "\", \"publisher_id\": \"default\","
                    " \"data\": {\"task_id\": ");
     wf_json_quote(b, p->task_id.data, p->task_id.len);
 }
@@ -117,11 +114,11 @@ static void
 wf_publish_end(wf_buf_t *b, const wf_publish_t *p, const char *action,
     wf_slice_t type)
 {
-    wf_buf_text(b, "}, \"action\": \"");
+    wf_buf_adds(b, "}, \"action\": \"");
     wf_buf_adds(b, action);
-    wf_buf_text(b, "\", \"stats\": {\"publish_time\": \"");
+    wf_buf_adds(b, "\", \"stats\": {\"publish_time\": \"");
     wf_buf_adds(b, p->time);
-    wf_buf_text(b, "\", \"process_start_time\": null,"
+    wf_buf_adds(b, "\", \"process_start_time\": null,"
                    " \"process_end_time\": null},"
                    " \"type\": ");
     wf_json_quote(b, type.data, type.len);
@@ -139,15 +136,15 @@ wf_result_text(wf_buf_t *b, wf_slice_t json)
         break;
 
     case WF_JSON_NULL:
-        wf_buf_text(b, "None");
+        wf_buf_adds(b, "None");
         break;
 
     case WF_JSON_TRUE:
-        wf_buf_text(b, "True");
+        wf_buf_adds(b, "True");
         break;
 
     case WF_JSON_FALSE:
-        wf_buf_text(b, "False");
+        wf_buf_adds(b, "False");
         break;
 
     default:

@@ -1,8 +1,9 @@
 /*
- * Bells: a service's bell is a list that gets one token when a task is put
- * into its queue.  A worker with free slots blocks on the bells of its services
- * (BLPOP), so a task wakes one idle worker at once, and no other.  A token that
- * is lost costs nothing but time: services poll their queues as well.
+ * Bells: a service's bell is a list that gets a token, unless it has one, when
+ * a task is put into its queue by a worker that does not claim it itself.  A
+ * worker with free slots blocks on the bells of its services (BLPOP), so such a
+ * task wakes one of them at once, and no other.  A token that is lost costs
+ * nothing but time: services poll their queues as well.
  */
 
 #include "ngx_workflow_queue.h"

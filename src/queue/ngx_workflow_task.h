@@ -29,8 +29,9 @@ typedef struct {
     ngx_uint_t                streamed;     /* published by others before */
     ngx_str_t                 reply;        /* "service\ntask_id" of the task
                                                that has sent it; len 0: none */
-    ngx_str_t                 origin;       /* as in its record, which all of
-                                               these but id and input are in */
+    ngx_str_t                 origin;       /* as in its record, which all but
+                                               id, input, taken and index are
+                                               of */
     ngx_str_t                 record;
 } ngx_workflow_task_t;
 
@@ -83,7 +84,6 @@ typedef struct {
 typedef struct {
     ngx_uint_t                n;
     ngx_uint_t                first;        /* index of the first */
-    ngx_uint_t                size;
     ngx_str_t                *elts;
 } ngx_workflow_messages_t;
 

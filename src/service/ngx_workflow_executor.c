@@ -14,8 +14,7 @@
 #include "ngx_workflow_run.h"
 
 
-#define NGX_WORKFLOW_SHARE    50000      /* nanoseconds, for a runner */
-#define NGX_WORKFLOW_STUCK    1000000
+#define NGX_WORKFLOW_STUCK    1000000    /* nanoseconds */
 #define NGX_WORKFLOW_LOOK     1          /* milliseconds */
 #define NGX_WORKFLOW_FULL     100
 #define NGX_WORKFLOW_AT_ONCE  64         /* runners, after a look */
@@ -142,7 +141,7 @@ ngx_workflow_executor_add(ngx_workflow_executor_t *ex,
 
     /* less than a share is not worth a thread before the turn ends */
 
-    if (ex->added_load >= NGX_WORKFLOW_SHARE) {
+    if (ex->added_load >= NGX_WORKFLOW_WORK_SHORT) {
         ngx_workflow_executor_flush(&ex->flush);
 
     } else {
@@ -201,7 +200,7 @@ ngx_workflow_executor_missing(ngx_workflow_executor_t *ex)
     ngx_uint_t  n, needed;
 
     n = ex->starting + ex->busy;
-    needed = (ex->load + NGX_WORKFLOW_SHARE - 1) / NGX_WORKFLOW_SHARE;
+    needed = (ex->load + NGX_WORKFLOW_WORK_SHORT - 1) / NGX_WORKFLOW_WORK_SHORT;
     needed = ngx_max(needed, 1);
 
     if (needed <= n || ex->nready <= ex->starting) {
@@ -281,7 +280,7 @@ ngx_workflow_executor_thread(void *data, ngx_log_t *log)
     ngx_workflow_executor_t  *ex;
 
     ex = runner->executor;
-    now = ngx_workflow_executor_time();
+    now = wf_time_ns();
 
     (void) pthread_mutex_lock(&ex->mutex);
 
@@ -293,7 +292,7 @@ ngx_workflow_executor_thread(void *data, ngx_log_t *log)
     while (work) {
         work->run(work);
 
-        now = ngx_workflow_executor_time();
+        now = wf_time_ns();
 
         (void) pthread_mutex_lock(&ex->mutex);
 
@@ -303,8 +302,8 @@ ngx_workflow_executor_thread(void *data, ngx_log_t *log)
         /* that a runner leaves is told by nginx */
 
         tell = work
-               && (!ex->looking || work->time >= NGX_WORKFLOW_SHARE
-                   || now - ex->untold >= NGX_WORKFLOW_SHARE);
+               && (!ex->looking || work->time >= NGX_WORKFLOW_WORK_SHORT
+                   || now - ex->untold >= NGX_WORKFLOW_WORK_SHORT);
 
         (void) pthread_mutex_unlock(&ex->mutex);
 
@@ -487,7 +486,7 @@ ngx_workflow_executor_look(ngx_event_t *ev)
     all = full;
     ex->full = 0;
 
-    now = ngx_workflow_executor_time();
+    now = wf_time_ns();
 
     (void) pthread_mutex_lock(&ex->mutex);
 
@@ -529,15 +528,4 @@ ngx_workflow_executor_look(ngx_event_t *ev)
     ngx_workflow_executor_post(ex, n);
 
     ngx_workflow_executor_finish(ex);
-}
-
-
-int64_t
-ngx_workflow_executor_time(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
 }

@@ -16,6 +16,10 @@
 
 #define NGX_WORKFLOW_WORK_LONG  400000
 
+/* What it takes if it is short: threads are worth waking for more. */
+
+#define NGX_WORKFLOW_WORK_SHORT  50000
+
 
 typedef struct ngx_workflow_executor_s  ngx_workflow_executor_t;
 typedef struct ngx_workflow_work_s      ngx_workflow_work_t;
@@ -41,9 +45,6 @@ ngx_workflow_executor_t *ngx_workflow_executor_get(ngx_cycle_t *cycle,
 /* run, done and mean set. */
 void ngx_workflow_executor_add(ngx_workflow_executor_t *executor,
     ngx_workflow_work_t *work);
-
-/* Nanoseconds, of a clock that only goes forward. */
-int64_t ngx_workflow_executor_time(void);
 
 /* At exit, when nothing is worked on any more. */
 void ngx_workflow_executor_close(void);

@@ -37,8 +37,7 @@ ngx_workflow_linger(void)
         ngx_workflow_linger_vain = NGX_WORKFLOW_LINGER_VAIN - 1;
     }
 
-    ngx_workflow_linger_until = ngx_workflow_executor_time()
-                                + NGX_WORKFLOW_LINGER;
+    ngx_workflow_linger_until = wf_time_ns() + NGX_WORKFLOW_LINGER;
 
     ngx_workflow_linger_event.handler = ngx_workflow_linger_handler;
     ngx_workflow_linger_event.log = ngx_cycle->log;
@@ -66,7 +65,7 @@ ngx_workflow_linger_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_workflow_executor_time() < ngx_workflow_linger_until) {
+    if (wf_time_ns() < ngx_workflow_linger_until) {
         ngx_post_event(ev, &ngx_posted_next_events);
         return;
     }

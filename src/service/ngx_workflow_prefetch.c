@@ -1,8 +1,8 @@
 /*
  * Tasks that a worker claims ahead of its free slots, so that a slot that
  * becomes free need not wait for Redis: as many as have ended in the last few
- * milliseconds, which is none when tasks take longer.  They have leases, like
- * those that run; those that had to wait longer than was thought are given
+ * milliseconds, which is none when they end more rarely.  They have leases,
+ * like those that run; those that had to wait longer than was thought are given
  * back.
  */
 

@@ -3,10 +3,6 @@
 
 #define NGX_WORKFLOW_AGAIN  100
 
-/* nanoseconds of a step that is worth waiting for */
-
-#define NGX_WORKFLOW_SHORT  50000
-
 
 typedef struct {
     ngx_workflow_work_t  work;
@@ -336,7 +332,7 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         if (run->service->sparse && run->service->slots == 1
             && run->service->threads == 1 && run->service->nwaiting == 0
-            && run->service->step_time < NGX_WORKFLOW_SHORT)
+            && run->service->step_time < NGX_WORKFLOW_WORK_SHORT)
         {
             ngx_workflow_linger();
         }

@@ -155,11 +155,11 @@ ngx_int_t ngx_workflow_wake_open(ngx_log_t *log);
 void ngx_workflow_wake_close(void);
 void ngx_workflow_wake(void *run);
 void ngx_workflow_wake_loop(void);
+void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
 /* ngx_workflow_linger.c: something is to come within microseconds; it has */
 void ngx_workflow_linger(void);
 void ngx_workflow_linger_end(void);
-void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
 /* ngx_workflow_prefetch.c */
 void ngx_workflow_prefetch_init(ngx_workflow_service_t *service);

@@ -297,8 +297,8 @@ ngx_workflow_service_poll(ngx_event_t *ev)
 }
 
 
-/* Whether this worker, which has nothing else to do, asks for a task that comes
- * now at once, so that no bell need wake one to ask for it. */
+/* Whether this worker, which runs nothing of this service, asks for a task that
+ * comes now at once, so that no bell need wake one to ask for it. */
 
 ngx_uint_t
 ngx_workflow_service_idle(ngx_workflow_service_t *service)

@@ -334,18 +334,14 @@ ngx_workflow_save_work(ngx_workflow_job_t *job)
 static ngx_uint_t
 ngx_workflow_save_is_locked(ngx_workflow_session_job_t *s)
 {
-    ngx_msec_t       until;
-    struct timespec  ts;
+    ngx_msec_t  until;
 
     if (s->abandoned) {
         wf_buf_adds(&s->error, "the task is another worker's");
         return 0;
     }
 
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    until = ts.tv_sec * 1000 + ts.tv_nsec / 1000000
-            + s->job.service->control_plane_timeout;
+    until = wf_time() + s->job.service->control_plane_timeout;
 
     if ((ngx_msec_int_t) (s->until - until) < 0) {
         wf_buf_adds(&s->error, "the session's lock has ended");

@@ -135,7 +135,7 @@ ngx_workflow_submit_claim(ngx_workflow_service_t *service, ngx_uint_t claims)
 {
     int64_t  now;
 
-    now = ngx_workflow_executor_time();
+    now = wf_time_ns();
 
     service->sparse = now - service->submitted > NGX_WORKFLOW_SPARSE;
     service->submitted = now;

@@ -165,7 +165,7 @@ local function parts_of(entry)
     return '', ''
 end
 
--- For each entry its task's id, key, state and input.
+-- For each entry its task's id, key, record and input.
 
 local function look_at(entries)
     local ids, keys, inputs, texts = {}, {}, {}, {}

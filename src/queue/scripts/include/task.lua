@@ -4,8 +4,8 @@
 --     parts
 --
 -- "-" where there is nothing, and behind it what may be long, as it is: the
--- parts that the line names with their lengths, "session=36,input=230".  As
--- long as "updated" is nothing it is as "created".  See also
+-- parts that the line names with their lengths, "session=36,input=230".  While
+-- "updated" is nothing it is as "created".  See also claim.lua, finish.lua and
 -- ngx_workflow_record.c.
 
 local all_marks = {'resume', 'kept', 'events', 'cancel', 'expired',

@@ -897,6 +897,13 @@ sub certificate {
         "$name.csr", '-out', "$name.crt", '-extfile', "$name.ext");
 }
 
+sub pair {
+    my ($certificate, $key) = @_;
+    return 'control_plane https://127.0.0.1;'
+        . " control_plane_ssl_certificate $dir/$certificate;"
+        . " control_plane_ssl_certificate_key $dir/$key;";
+}
+
 SKIP: {
     skip 'no openssl to make certificates with', 1
         if !grep { -x "$_/openssl" } split /:/, $ENV{PATH};
@@ -910,6 +917,7 @@ SKIP: {
     certificate('plane', 'IP:127.0.0.1');
     certificate('other', 'DNS:other.test');
     certificate('client', 'DNS:client');
+    openssl(qw(ec -aes128 -passout pass:secret -in client.key -out locked.key));
 
     # what only the master can read
 
@@ -1021,6 +1029,14 @@ HTTP
             qr/write both/],
         ["$tls control_plane_ssl_certificate none.crt;"
             . " control_plane_ssl_certificate_key none.key;", qr/none\.crt/],
+        -e "$dir/client.crt" ? (
+            [pair('client.crt', 'plane.key'), qr/do not belong together/],
+            [pair('client.key', 'client.key'),
+                qr/the first has no certificate in it/],
+            [pair('client.crt', 'client.crt'),
+                qr/the second has no private key in it/],
+            [pair('client.crt', 'locked.key'), qr/that is not encrypted/],
+        ) : (),
         ['register_interval 5s;', $without],
         ['control_plane_timeout 5s;', $without],
         ['control_plane_ssl_verify off;', $without],

@@ -263,7 +263,7 @@ sub owner {
     }
 
     my @last = sort { $a <=> $b } map { $_->[3] } values %gaps;
-    cmp_ok($last[-1] - $last[0], '>', 0.02, 'and differ');
+    cmp_ok($last[-1] - $last[0], '>', 0.1, 'and differ');
     like($nginx->log, qr/\[\w+\] .*workflow_service "echo".*503/,
         'the log says why');
     ended($nginx);

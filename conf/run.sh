@@ -197,7 +197,7 @@ Try next, with what is published shown in another terminal by
   what a service says about itself
     curl http://$http/echo/
 
-  counts in its context, which begins empty with each task as yet: gives 1
+  counts in its session: gives 1, and 2 with another task_id
     curl http://$http/counter/process_message --json '{"action": "new_task",
       "data": {"task_id": "c1", "session_id": "s", "input": "{}"}}'
 

@@ -9,10 +9,13 @@ use Test::More;
 use Time::HiRes qw(sleep);
 use Workflow;
 use Workflow::Load;
+use Workflow::Plugin;
 
+my $probe = Workflow::Plugin->new('probe');
 my $redis = Workflow::Redis->new;
 
 my $http = <<"HTTP";
+workflow_load @{[ $probe->path ]};
 workflow_load \@PLUGINS\@/echo.so;
 workflow_load \@PLUGINS\@/ask.so;
 workflow_queue tasks { url @{[ $redis->url ]}; }
@@ -21,15 +24,17 @@ workflow_service ask { workflow ask; queue tasks; }
 workflow_service hurry { workflow ask; queue tasks; event_ttl 1s; }
 workflow_service full { workflow echo; queue tasks; max_queued 3; running off; }
 workflow_service few { workflow ask; queue tasks; max_events 3; }
+workflow_service either { workflow either; queue tasks; }
 HTTP
 
 my $locations = join '', map { "location /$_/ { workflow_pass $_; }\n" }
-    qw(echo ask hurry full few);
+    qw(echo ask hurry full few either);
 
 my @nginx = map { Workflow::Nginx->new(http => $http,
     locations => $locations) } 1 .. 2;
 
-$redis->subscribed(4, map { "llama_deploy.$_" } qw(echo ask hurry full few));
+$redis->subscribed(4, map { "llama_deploy.$_" }
+    qw(echo ask hurry full few either));
 
 my $inbox = $redis->inbox('llama_deploy.control_plane');
 my $n = 0;
@@ -296,6 +301,15 @@ publish(few => new_task('many', {}));
 
 like(($inbox->task('many'))[-1]{data}{result}, qr/^[1-3]$/,
     'the first ones are kept');
+
+# A run that does not wait for an event is given it all the same.
+
+publish(either => human_response('early', 'before the task'));
+wait_for { $redis->redis->exists('{llama_deploy.either}:events:early') } 5,
+    'the event to be kept';
+publish(either => new_task('early', {}));
+is(($inbox->task('early'))[-1]{data}{result}, 'before the task',
+    'an event that came before its task');
 
 # What was refused for want of room does not come back; what was queued does.
 

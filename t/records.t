@@ -6,6 +6,7 @@ use warnings;
 
 use Test::More;
 use Workflow;
+use Workflow::Connection;
 use Workflow::Published;
 use Workflow::Record;
 
@@ -20,9 +21,10 @@ workflow_queue tasks { url @{[ $redis->url ]}; username nginx; password any;
     topic_namespace llama_deploy; }
 workflow_service echo { workflow echo; queue tasks; lease 1s; }
 workflow_service counter { workflow counter; queue tasks; }
+workflow_service rare { workflow echo; queue tasks; step_interval 60s; }
 HTTP
-    locations => "location /echo/ { workflow_pass echo; }\n"
-        . "location /counter/ { workflow_pass counter; }\n");
+    locations => join '', map { "location /$_/ { workflow_pass $_; }\n" }
+        qw(echo counter rare));
 
 $redis->subscribed(1, 'llama_deploy.echo');
 my $control = 'llama_deploy.control_plane';
@@ -103,10 +105,23 @@ my %letter = @{ $letter->[1] };
 is_deeply([@letter{qw(task input attempts)}], ['lost', '', 3], 'a dead letter');
 
 
+# A task that is in the queue, of which no worker was told.
+
+sub enqueue {
+    my ($id, $service) = @_;
+    $service //= 'echo';
+    my $keys = "{llama_deploy.$service}:";
+    $r->eval(<<'LUA', 2, "${keys}queue", "${keys}task:$id", $id);
+local entry = redis.call('XADD', KEYS[1], '*', 'task', ARGV[1], 'input',
+                         '{"arg1": "x"}')
+redis.call('SET', KEYS[2], 'queued ' .. entry .. ' - 0 0 0 - - 2 1 -\n')
+LUA
+}
+
 # A claim that fails when it has read the queue: nothing is lost.
 
 $r->acl('SETUSER', 'nginx', '-mset');
-submit("claimed-$_") for 1 .. 3;
+enqueue("claimed-$_") for 1 .. 3;
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
     'some to be read';
 $r->acl('SETUSER', 'nginx', '+mset');
@@ -135,7 +150,7 @@ $r->acl('SETUSER', 'nginx', '-mset');
 pending('tired', 3, 'exhausted');
 pending('given', 1, 'resume');
 pending('gone');
-submit('trigger');
+enqueue('trigger');
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] == 4 } 10,
     'it to be read, too';
 $r->acl('SETUSER', 'nginx', '+mset');
@@ -154,7 +169,7 @@ is(task_in($r, 'echo', 'given')->{claim}, 2,
 
 my ($pid) = $nginx->workers;
 $r->acl('SETUSER', 'nginx', '-mset');
-submit("read-$_") for 1 .. 3;
+enqueue("read-$_") for 1 .. 3;
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
     'some to be read';
 kill 'KILL', $pid;
@@ -175,6 +190,39 @@ wait_for { !$r->xlen("${prefix}queue") } 10, 'it to be done';
 is($r->zcard("${prefix}leases"), 0, 'halfway: no lease');
 submit('last');
 ends('last');
+
+# A worker that has nothing to do claims a task as it puts it into Redis, which
+# it does not look at for a minute otherwise.
+
+submit('at once', 'rare');
+ends('at once', 'rare');
+is($r->exists('{llama_deploy.rare}:bell'), 0, 'no bell was rung for it');
+
+enqueue('before', 'rare');
+submit('behind', 'rare');
+ends($_, 'rare') for qw(before behind);
+
+$r->del('{llama_deploy.rare}:queue');
+submit('the group is gone', 'rare');
+ends('the group is gone', 'rare');
+
+$redis->signal('STOP');
+is(http_post($nginx->url('/rare/process_message'),
+    new_task('late', { arg1 => 'x' }))->{status}, 503,
+    'Redis does not answer: 503');
+$redis->signal('CONT');
+ends('late', 'rare');
+
+$redis->signal('STOP');
+my $client = Workflow::Connection->new($nginx);
+$client->send(Workflow::Connection::text('POST', '/rare/process_message',
+    new_task('left', { arg1 => 'x' })));
+$client->close;
+wait_for { $nginx->log =~ /client prematurely closed connection/ } 10,
+    'nginx to see that its client has left';
+$redis->signal('CONT');
+ends('left', 'rare');
+
 is_deeply([$published->faults(sub { $control })], [],
     'everything is published once');
 

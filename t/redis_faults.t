@@ -31,7 +31,7 @@ sub tasks {
 # The answer to each script is lost when it has been run.
 
 my %script = (
-    accept => {}, claim => {}, emit => { events => 2, steps => 2, ms => 50 },
+    accept => {}, claim => { ask => 1 }, emit => { events => 2, steps => 2, ms => 50 },
     checkpoint => { steps => 3, ms => 60 }, park => { ask => 1 },
     event => { ask => 1 }, retry => { fail => 1 }, finish => { events => 3 },
     renew => { ms => 900 },

@@ -17,9 +17,6 @@ typedef struct {
     ngx_http_request_t       *request;
     ngx_workflow_service_t   *service;
     ngx_workflow_call_t      *call;
-    ngx_workflow_answer_e     answer;
-    ngx_event_t               event;        /* to send it */
-    ngx_uint_t                held;         /* until then */
     wf_buf_t                  body;
 } ngx_http_workflow_ctx_t;
 
@@ -37,9 +34,7 @@ static void ngx_http_workflow_message_handler(ngx_workflow_call_t *call,
     redisReply *reply);
 static ngx_int_t ngx_http_workflow_answer(ngx_http_request_t *r,
     ngx_workflow_answer_e answer);
-static void ngx_http_workflow_answer_handler(ngx_event_t *ev);
 static void ngx_http_workflow_message_cleanup(void *data);
-static void ngx_http_workflow_message_release(ngx_http_workflow_ctx_t *ctx);
 
 
 ngx_int_t
@@ -355,52 +350,27 @@ static void
 ngx_http_workflow_message_handler(ngx_workflow_call_t *call, redisReply *reply)
 {
     ngx_int_t                 outstanding;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_workflow_answer_e     answer;
     ngx_http_workflow_ctx_t  *ctx;
 
     ctx = call->data;
     ctx->call = NULL;
 
+    r = ctx->request;
+    c = r->connection;
+
     outstanding = -1;
-    ctx->answer = ngx_workflow_task_answer(reply, &outstanding);
+    answer = ngx_workflow_task_answer(reply, &outstanding);
 
     if (outstanding >= 0) {
         ctx->service->shared->outstanding = outstanding;
     }
 
-    ctx->event.handler = ngx_http_workflow_answer_handler;
-    ctx->event.data = ctx;
-    ctx->event.log = ctx->request->connection->log;
-
-    /* what has been claimed for it right behind goes first */
-
-    if (ctx->service->claiming && ctx->service->slots == 0) {
-        ngx_post_event(&ctx->event, &ngx_posted_next_events);
-
-        ctx->held = 1;
-        ngx_workflow_hold();
-
-    } else {
-        ngx_http_workflow_answer_handler(&ctx->event);
-    }
-}
-
-
-static void
-ngx_http_workflow_answer_handler(ngx_event_t *ev)
-{
-    ngx_connection_t         *c;
-    ngx_http_request_t       *r;
-    ngx_http_workflow_ctx_t  *ctx;
-
-    ctx = ev->data;
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_http_workflow_message_release(ctx);
-
     r->read_event_handler = ngx_http_block_reading;
 
-    ngx_http_finalize_request(r, ngx_http_workflow_answer(r, ctx->answer));
+    ngx_http_finalize_request(r, ngx_http_workflow_answer(r, answer));
 
     ngx_http_run_posted_requests(c);
 }
@@ -450,25 +420,7 @@ ngx_http_workflow_message_cleanup(void *data)
     wf_buf_free(&ctx->body);
 
     if (ctx->call) {
-        ngx_workflow_call_forget(ctx->call);
+        ngx_workflow_service_forget(ctx->service, ctx->call);
         ctx->call = NULL;
-    }
-
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
-    }
-
-    ngx_http_workflow_message_release(ctx);
-}
-
-
-/* A worker that leaves waits for answers that are to be sent. */
-
-static void
-ngx_http_workflow_message_release(ngx_http_workflow_ctx_t *ctx)
-{
-    if (ctx->held) {
-        ctx->held = 0;
-        ngx_workflow_release();
     }
 }

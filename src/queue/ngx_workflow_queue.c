@@ -412,6 +412,7 @@ ngx_workflow_call_reply(ngx_workflow_command_t *command, redisReply *reply)
         /* keeps its place in the list, and is sent again from there */
 
         call->sent = 0;
+        call->again = 1;
         return;
     }
 

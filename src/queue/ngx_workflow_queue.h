@@ -153,6 +153,7 @@ struct ngx_workflow_call_s {
     ngx_event_t                 timer;
     unsigned                    sent:1;
     unsigned                    once:1;
+    unsigned                    again:1;      /* it may have been done before */
 };
 
 
@@ -180,7 +181,7 @@ typedef enum {
 /* Arguments of a command, collected one by one; a full table or a failed
  * allocation shows when the call is made. */
 
-#define NGX_WORKFLOW_MAX_ARGS  16
+#define NGX_WORKFLOW_MAX_ARGS  24
 
 typedef struct {
     ngx_uint_t                  n;

@@ -15,6 +15,9 @@ typedef struct {
     ngx_str_t   seen;
     u_char      buf[4 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
                     + 5 * NGX_WORKFLOW_MAX_ID];
+    ngx_str_t   session;
+    u_char      session_buf[2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:session:")
+                            + NGX_WORKFLOW_MAX_ID];
 } ngx_workflow_keys_t;
 
 
@@ -22,6 +25,8 @@ static void ngx_workflow_keys(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
+static void ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
+    ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
@@ -46,14 +51,17 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_no_id,
                            &s->message_id);
+    ngx_workflow_keys_session(&keys, consumer, &s->session);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_ACCEPT, 6);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_ACCEPT, 8);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
     ngx_workflow_args_str(&args, &consumer->bell);
     ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &keys.seen);
+    ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &keys.session);
 
     ngx_workflow_args_str(&args, &s->task_id);
     ngx_workflow_args_str(&args, &s->session);
@@ -62,7 +70,10 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_str(&args, &s->reply);
     ngx_workflow_args_number(&args, s->only);
-    ngx_workflow_args_number(&args, s->claims);
+    ngx_workflow_args_str(&args, s->claims ? &consumer->queue->worker
+                                           : &ngx_workflow_no_id);
+    ngx_workflow_args_number(&args, s->lease);
+    ngx_workflow_args_number(&args, s->sessions);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -464,6 +475,17 @@ ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     p = ngx_sprintf(keys->seen.data, "%Vseen:%uz:%V:%V", &consumer->prefix,
                     id->len, id, message_id);
     keys->seen.len = p - keys->seen.data;
+}
+
+
+static void
+ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
+    ngx_workflow_consumer_t *consumer, ngx_str_t *id)
+{
+    keys->session.data = keys->session_buf;
+    keys->session.len = ngx_sprintf(keys->session_buf, "%Vsession:%V",
+                                    &consumer->prefix, id)
+                        - keys->session_buf;
 }
 
 

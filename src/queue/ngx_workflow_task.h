@@ -75,7 +75,10 @@ typedef struct {
     ngx_str_t                 reply;        /* as a task has it */
     ngx_uint_t                only;         /* task: if the service has been
                                                here */
-    ngx_uint_t                claims;       /* this worker claims next */
+    ngx_uint_t                claims;       /* task: this worker claims it at
+                                               once; event: claims next */
+    ngx_msec_t                lease;        /* then */
+    ngx_uint_t                sessions;     /* are kept in Redis */
 } ngx_workflow_submission_t;
 
 
@@ -137,6 +140,8 @@ ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
 
 /* NULL: not made; handlers' replies are read by the functions below. */
 
+/* The answer to one that claims has the claim behind it, or none: then what
+ * this worker has claimed is to be repeated. */
 ngx_workflow_call_t *ngx_workflow_task_accept(
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);

@@ -54,10 +54,14 @@ ngx_workflow_prefetch_ended(ngx_workflow_service_t *service)
 ngx_uint_t
 ngx_workflow_prefetch_count(ngx_workflow_service_t *service)
 {
-    ngx_uint_t  n, ahead;
+    ngx_uint_t  n, ahead, taken;
 
-    n = service->slots < service->max_concurrent_tasks
-        ? service->max_concurrent_tasks - service->slots : 0;
+    /* the one that is claimed as it is put into Redis takes a slot, too */
+
+    taken = service->slots + (service->accepting && service->accepting->sent);
+
+    n = taken < service->max_concurrent_tasks
+        ? service->max_concurrent_tasks - taken : 0;
 
     ahead = ngx_current_msec - service->ended_since
             < 2 * NGX_WORKFLOW_PREFETCH_PERIOD

@@ -304,7 +304,7 @@ ngx_uint_t
 ngx_workflow_service_idle(ngx_workflow_service_t *service)
 {
     return service->running && !service->leaving && !service->claiming
-           && !service->recover && service->slots == 0
+           && !service->accepting && !service->recover && service->slots == 0
            && service->nwaiting == 0 && service->consumer.queue->is_ready
            && !ngx_exiting && !ngx_quit && !ngx_terminate;
 }
@@ -359,6 +359,8 @@ ngx_workflow_service_claim(ngx_event_t *ev)
     }
 
     service->claiming = 1;
+    service->recovering = service->recover;
+    service->recover = 0;
     service->rung = 0;
     service->asked_at = ngx_current_msec;
 }
@@ -387,15 +389,42 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
     ngx_workflow_service_outstanding(service, reply->element[0]);
 
-    service->more = service->recover || service->rung
+    service->more = service->recovering || service->recover || service->rung
                     || reply->element[1]->integer;
-    service->recover = 0;
 
     for (i = 2; i < reply->elements; i++) {
         ngx_workflow_service_run(service, reply->element[i]);
     }
 
     if (service->more) {
+        ngx_post_event(&service->claim, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_workflow_service_accepted(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_int_t              outstanding;
+    ngx_workflow_answer_e  answer;
+
+    ngx_workflow_linger_end();
+
+    answer = ngx_workflow_task_answer(reply, &outstanding);
+
+    if (answer == NGX_WORKFLOW_ACCEPTED && reply->elements == 3) {
+        service->asked_at = service->accepting_at;
+        ngx_workflow_service_run(service, reply->element[2]);
+        return;
+    }
+
+    if (answer == NGX_WORKFLOW_ACCEPTED || answer == NGX_WORKFLOW_UNAVAILABLE
+        || call->again)
+    {
+        /* Redis may have given it to this worker all the same */
+
+        service->recover = 1;
         ngx_post_event(&service->claim, &ngx_posted_events);
     }
 }

@@ -93,6 +93,13 @@ typedef struct {
     ngx_event_t                poll;
     ngx_event_t                claim;
     ngx_msec_t                 asked_at;         /* of the claim under way */
+
+    /* a task under way into Redis that is claimed at once, and who asked */
+    ngx_workflow_call_t       *accepting;
+    ngx_workflow_call_pt       accepted;         /* NULL: nobody does any more */
+    void                      *accepted_data;
+    ngx_msec_t                 accepting_at;
+
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
@@ -107,6 +114,7 @@ typedef struct {
     unsigned                   more:1;           /* there may be more */
     unsigned                   rung:1;           /* meanwhile */
     unsigned                   recover:1;        /* an answer was lost */
+    unsigned                   recovering:1;     /* the claim repeats */
     unsigned                   leaving:1;
     unsigned                   sparse:1;         /* messages come slowly */
     unsigned                   registering:1;
@@ -142,6 +150,10 @@ void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 ngx_uint_t ngx_workflow_service_idle(ngx_workflow_service_t *service);
 void ngx_workflow_service_claim_now(ngx_workflow_service_t *service);
 
+/* The answer to a task that was to be claimed at once. */
+void ngx_workflow_service_accepted(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call, redisReply *reply);
+
 /* A task will be due so many milliseconds from now. */
 void ngx_workflow_service_due(ngx_workflow_service_t *service,
     ngx_msec_t delay);
@@ -162,6 +174,10 @@ ngx_workflow_call_t *ngx_workflow_service_submit(
     ngx_workflow_service_t *service, wf_message_t *m, ngx_str_t *message_id,
     time_t keep, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
+
+/* The handler will not be called. */
+void ngx_workflow_service_forget(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call);
 
 void ngx_workflow_service_unknown_event(ngx_workflow_service_t *service,
     wf_message_t *m, wf_buf_t *detail, wf_buf_t *reason);

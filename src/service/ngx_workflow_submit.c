@@ -28,8 +28,10 @@ typedef struct {
 } ngx_workflow_received_t;
 
 
-static void ngx_workflow_submit_claim(ngx_workflow_service_t *service,
+static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service,
     ngx_uint_t claims);
+static void ngx_workflow_submit_accepted(ngx_workflow_call_t *call,
+    redisReply *reply);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
 static ngx_workflow_received_t *ngx_workflow_received_create(
@@ -81,12 +83,27 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         s.input.len = m->input.len;
         s.max_queued = service->max_queued;
 
-        call = ngx_workflow_task_accept(&service->consumer, &s, deadline,
-                                        handler, data);
+        if (!s.claims) {
+            ngx_workflow_submit_arrived(service, 0);
 
-        ngx_workflow_submit_claim(service, call && s.claims);
+            return ngx_workflow_task_accept(&service->consumer, &s, deadline,
+                                            handler, data);
+        }
 
-        return call;
+        s.lease = service->lease;
+        s.sessions = service->http == NULL;
+
+        service->accepted = handler;
+        service->accepted_data = data;
+        service->accepting_at = ngx_current_msec;
+        service->accepting = ngx_workflow_task_accept(&service->consumer, &s,
+                                                      deadline,
+                                                 ngx_workflow_submit_accepted,
+                                                 service);
+
+        ngx_workflow_submit_arrived(service, service->accepting != NULL);
+
+        return service->accepting;
     }
 
     /* the type by which the workflow knows it, a line feed, the fields */
@@ -122,16 +139,20 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 
     ngx_free(s.input.data);
 
-    ngx_workflow_submit_claim(service, call && s.claims);
+    if (call && s.claims) {
+        ngx_workflow_service_claim_now(service);
+    }
+
+    ngx_workflow_submit_arrived(service, call && s.claims);
 
     return call;
 }
 
 
-/* Claim right behind what was sent. */
+/* A message has come; claims: this worker is to run what comes of it. */
 
 static void
-ngx_workflow_submit_claim(ngx_workflow_service_t *service, ngx_uint_t claims)
+ngx_workflow_submit_arrived(ngx_workflow_service_t *service, ngx_uint_t claims)
 {
     int64_t  now;
 
@@ -140,12 +161,40 @@ ngx_workflow_submit_claim(ngx_workflow_service_t *service, ngx_uint_t claims)
     service->sparse = now - service->submitted > NGX_WORKFLOW_SPARSE;
     service->submitted = now;
 
-    if (claims) {
-        ngx_workflow_service_claim_now(service);
+    if (claims && service->sparse) {
+        ngx_workflow_linger();
+    }
+}
 
-        if (service->sparse) {
-            ngx_workflow_linger();
-        }
+
+static void
+ngx_workflow_submit_accepted(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_workflow_service_t  *service;
+
+    service = call->data;
+    service->accepting = NULL;
+
+    /* the task first: whoever asked may be answered meanwhile */
+
+    ngx_workflow_service_accepted(service, call, reply);
+
+    if (service->accepted) {
+        call->data = service->accepted_data;
+        service->accepted(call, reply);
+    }
+}
+
+
+void
+ngx_workflow_service_forget(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call)
+{
+    if (call == service->accepting) {
+        service->accepted = NULL;
+
+    } else {
+        ngx_workflow_call_forget(call);
     }
 }
 
@@ -351,20 +400,6 @@ ngx_workflow_receive_handler(ngx_workflow_call_t *call, redisReply *reply)
     level = NGX_LOG_ERR;
 
     switch (ngx_workflow_task_answer(reply, &outstanding)) {
-
-    case NGX_WORKFLOW_ACCEPTED:
-
-        /* a call that was made again has no claim behind it */
-
-        if (ngx_workflow_service_idle(service)) {
-            ngx_workflow_service_claim_now(service);
-
-        } else if (!service->claiming) {
-            service->more = 1;
-        }
-
-        text = NULL;
-        break;
 
     case NGX_WORKFLOW_CONFLICT:
         text = "the task is known with another input";

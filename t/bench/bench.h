@@ -101,7 +101,8 @@ typedef struct {
 
 
 void bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c);
-void bench_accept(bench_scripts_t *s, redisContext *c, const char *id);
+void bench_accept(bench_scripts_t *s, redisContext *c, const char *id,
+    int claims);
 void bench_claim(bench_scripts_t *s, redisContext *c, long n);
 long bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims);
 

@@ -46,7 +46,7 @@ bench_fill(const bench_t *b)
 
         for (m = 0; m < BENCH_PIPELINE && i + m < b->n; m++) {
             bench_id(b, id, b->from + i + m);
-            bench_accept(&s, c, id);
+            bench_accept(&s, c, id, 0);
         }
 
         for (k = 0; k < m; k++) {

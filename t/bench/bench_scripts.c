@@ -99,13 +99,17 @@ bench_script(redisContext *c, const char *text, char *sha)
 
 /* Each of these appends its calls and leaves the answers to the caller. */
 
+/* claims: at once; the answer has the claim where that to a claim has it. */
+
 void
-bench_accept(bench_scripts_t *s, redisContext *c, const char *id)
+bench_accept(bench_scripts_t *s, redisContext *c, const char *id, int claims)
 {
-    if (redisAppendCommand(c, "EVALSHA %s 6 %s %stask:%s %sevents:%s %s %s"
-                           " %sseen:0:: %s %s %s 0 0 %s 0 0",
+    if (redisAppendCommand(c, "EVALSHA %s 8 %s %stask:%s %sevents:%s %s %s"
+                           " %sseen:0:: %s %ssession: %s %s %s 0 0 %s 0 %s"
+                           " 30000 1",
                            s->accept, s->stage, s->prefix, id, s->prefix, id,
-                           s->bell, s->timers, s->prefix, id, "", s->input, "")
+                           s->bell, s->timers, s->prefix, s->leases, s->prefix,
+                           id, "", s->input, "", claims ? "bench" : "")
         != REDIS_OK)
     {
         bench_die("no memory");

@@ -7,6 +7,7 @@
  *          how many of its kind that process has run at once at most.
  * gauge2:  the same, with a count of its own.
  * twice:   asks two questions, one after the other.
+ * either:  asks, and ends with the answer, or after a minute.
  */
 
 #include <workflow_jansson.h>
@@ -166,6 +167,58 @@ answer(wf_run_t *run, const wf_event_t *ev)
 }
 
 
+static wf_status_t
+either(wf_run_t *run, const wf_event_t *ev)
+{
+    wf_status_t  rc;
+
+    rc = ask(run, ev);
+
+    if (rc == WF_OK) {
+        rc = wf_send_json(run, "WaitEvent", json_object());
+    }
+
+    return rc;
+}
+
+
+static wf_status_t
+either_wait(wf_run_t *run, const wf_event_t *ev)
+{
+    wf_status_t  rc;
+
+    (void) ev;
+
+    rc = wf_sleep(run, 60000);
+
+    return rc == WF_OK ? wf_stop_json(run, json_string("nobody")) : rc;
+}
+
+
+static wf_status_t
+either_answer(wf_run_t *run, const wf_event_t *ev)
+{
+    json_t       *human;
+    const char   *response;
+    wf_status_t   rc;
+
+    rc = wf_event_json(run, ev, &human);
+    if (rc != WF_OK) {
+        return rc;
+    }
+
+    rc = wf_string_field(run, human, "response", &response);
+
+    if (rc == WF_OK) {
+        rc = wf_stop_json(run, json_string(response));
+    }
+
+    json_decref(human);
+
+    return rc;
+}
+
+
 static const wf_step_t  value_steps[] = {
 
     { .name = "value",
@@ -208,8 +261,29 @@ static const wf_step_t  twice_steps[] = {
 };
 
 
+static const wf_step_t  either_steps[] = {
+
+    { .name = "either",
+      .accepts = WF_TYPES(WF_START_EVENT),
+      .produces = WF_TYPES(WF_INPUT_REQUIRED_EVENT, "WaitEvent"),
+      .run = either },
+
+    { .name = "wait",
+      .accepts = WF_TYPES("WaitEvent"),
+      .produces = WF_TYPES(WF_STOP_EVENT),
+      .run = either_wait },
+
+    { .name = "answer",
+      .accepts = WF_TYPES(WF_HUMAN_RESPONSE_EVENT),
+      .produces = WF_TYPES(WF_STOP_EVENT),
+      .run = either_answer },
+};
+
+
 WF_PLUGIN(WF_WORKFLOW("value", "Has the result that it is given.",
                       value_steps),
           WF_WORKFLOW("gauge", "Counts its kind.", gauge_steps),
           WF_WORKFLOW("gauge2", "Counts its kind.", gauge2_steps),
-          WF_WORKFLOW("twice", "Asks two questions.", twice_steps));
+          WF_WORKFLOW("twice", "Asks two questions.", twice_steps),
+          WF_WORKFLOW("either", "Ends with an answer, or without.",
+                      either_steps));

@@ -22,8 +22,8 @@ sub alone {
         pubsub => sub { $stand->bench('send', via => 'pubsub', n => $n) });
 
     $report->group('One task at a time, until its completed_task arrives',
-        'accept, claim and finish scripts one after the other, and their'
-        . ' message');
+        'the scripts that accept and claim, and finish, one after the other,'
+        . ' and their message');
 
     for (['POST', 'http'], ['Pub/Sub', 'pubsub']) {
         my ($what, $via) = @$_;

@@ -5,10 +5,21 @@
 
 #include "ngx_workflow_task.h"
 
+#include <ngx_sha1.h>
+
 
 #define NGX_WORKFLOW_RECORD_FIELDS  11
+#define NGX_WORKFLOW_RECORD_DIGEST  8       /* bytes of it that are kept */
 
 
+typedef struct {
+    const char  *name;
+    ngx_str_t   *text;
+} ngx_workflow_part_t;
+
+
+static void ngx_workflow_record_parts(wf_buf_t *b, ngx_workflow_part_t *parts,
+    ngx_uint_t n);
 static ngx_str_t *ngx_workflow_record_part(ngx_workflow_record_t *record,
     u_char *name, size_t len);
 
@@ -155,19 +166,42 @@ ngx_workflow_record_part(ngx_workflow_record_t *record, u_char *name,
 }
 
 
-/* What the record of a task that has ended ends with. */
+/* What the record of a new task ends with. */
+
+void
+ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
+    ngx_str_t *reply)
+{
+    u_char      *hex, digest[20];
+    ngx_sha1_t   sha1;
+
+    ngx_workflow_part_t  parts[] = {
+        { "session=", session },
+        { "reply=", reply }
+    };
+
+    ngx_sha1_init(&sha1);
+    ngx_sha1_update(&sha1, input->data, input->len);
+    ngx_sha1_final(digest, &sha1);
+
+    hex = (u_char *) wf_buf_reserve(b, 2 * NGX_WORKFLOW_RECORD_DIGEST);
+
+    if (hex) {
+        (void) ngx_hex_dump(hex, digest, NGX_WORKFLOW_RECORD_DIGEST);
+        b->len += 2 * NGX_WORKFLOW_RECORD_DIGEST;
+    }
+
+    ngx_workflow_record_parts(b, parts, 2);
+}
+
+
+/* What that of a task that has ended ends with. */
 
 void
 ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
     ngx_str_t *result, ngx_str_t *error)
 {
-    char        comma;
-    ngx_uint_t  i;
-
-    const struct {
-        const char  *name;
-        ngx_str_t   *text;
-    } parts[] = {
+    ngx_workflow_part_t  parts[] = {
         { "session=", &task->session },
         { "result=", result },
         { "error=", error }
@@ -175,9 +209,20 @@ ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
 
     wf_buf_add(b, task->origin.data, task->origin.len);
 
+    ngx_workflow_record_parts(b, parts, 3);
+}
+
+
+static void
+ngx_workflow_record_parts(wf_buf_t *b, ngx_workflow_part_t *parts,
+    ngx_uint_t n)
+{
+    char        comma;
+    ngx_uint_t  i;
+
     comma = ' ';
 
-    for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (i = 0; i < n; i++) {
         if (parts[i].text->len) {
             wf_buf_addc(b, comma);
             wf_buf_adds(b, parts[i].name);
@@ -188,7 +233,7 @@ ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
 
     wf_buf_adds(b, comma == ' ' ? " -\n" : "\n");
 
-    for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (i = 0; i < n; i++) {
         wf_buf_add(b, parts[i].text->data, parts[i].text->len);
     }
 }

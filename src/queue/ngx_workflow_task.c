@@ -41,8 +41,16 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_submission_t *s, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data)
 {
-    ngx_workflow_args_t  args;
-    ngx_workflow_keys_t  keys;
+    wf_buf_t              record = WF_BUF_INIT;
+    ngx_str_t             text;
+    ngx_workflow_call_t  *call;
+    ngx_workflow_args_t   args;
+    ngx_workflow_keys_t   keys;
+
+    ngx_workflow_record_new(&record, &s->input, &s->session, &s->reply);
+
+    text.data = (u_char *) record.data;
+    text.len = record.len;
 
     ngx_workflow_keys(&keys, consumer, &s->task_id);
 
@@ -64,8 +72,8 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &keys.session);
 
     ngx_workflow_args_str(&args, &s->task_id);
-    ngx_workflow_args_str(&args, &s->session);
     ngx_workflow_args_str(&args, &s->input);
+    ngx_workflow_args_str(&args, &text);
     ngx_workflow_args_number(&args, s->max_queued);
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_str(&args, &s->reply);
@@ -73,9 +81,15 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, s->claims ? &consumer->queue->worker
                                            : &ngx_workflow_no_id);
     ngx_workflow_args_number(&args, s->lease);
-    ngx_workflow_args_number(&args, s->sessions);
+    ngx_workflow_args_number(&args, s->sessions && s->session.len);
 
-    return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
+    args.failed |= record.failed;
+
+    call = ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
+
+    wf_buf_free(&record);
+
+    return call;
 }
 
 

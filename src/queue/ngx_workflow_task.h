@@ -130,6 +130,8 @@ ngx_int_t ngx_workflow_record_parse(ngx_str_t *text,
     ngx_workflow_record_t *record);
 /* The task's fields are set to what its record says. */
 ngx_int_t ngx_workflow_record_task(ngx_workflow_task_t *task);
+void ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
+    ngx_str_t *reply);
 void ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
     ngx_str_t *result, ngx_str_t *error);
 

@@ -1,12 +1,13 @@
 -- Take a new task into the queue.
 --
 -- KEYS  stream, task, events, bell, timers, seen, leases, session
--- ARGV  task_id, session_id ("" none), input, limit of the stream (0 none),
---       seconds to remember the message (0: it has no id of its own),
+-- ARGV  task_id, input, its record from the digest on, limit of the stream (0
+--       none), seconds to remember the message (0: it has no id of its own),
 --       "service\ntask_id" of the task that sends it ("" none),
 --       1: only if the service has been here,
 --       the worker that claims the task at once, so that no other need be
---       woken ("" none), milliseconds of its lease, 1: sessions are kept here
+--       woken ("" none), milliseconds of its lease,
+--       1: the session is kept here
 -- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
 --          outstanding tasks},
 --         or, claimed at once, {"accepted", outstanding tasks, its claim as
@@ -18,15 +19,11 @@
 -- worker that is given no claim, as another task was first, repeats what it has
 -- claimed, see claim.lua.
 
-local stream, key, events, bell, timers, seen, leases, kept = unpack(KEYS)
-local id, session, input = ARGV[1], ARGV[2], ARGV[3]
-local limit, remember = tonumber(ARGV[4]), tonumber(ARGV[5])
-local reply, only, worker = ARGV[6], ARGV[7] == '1', ARGV[8]
-local lease, sessions = ARGV[9], ARGV[10] == '1'
+local stream, key, events, bell, timers, seen, leases, session = unpack(KEYS)
+local id, input, rest, limit, remember, reply, only, worker, lease, kept
+    = unpack(ARGV)
 
--- include clock
--- include task
--- include ring
+limit, remember = tonumber(limit), tonumber(remember)
 
 local queued = redis.call('XLEN', stream)
 
@@ -34,18 +31,20 @@ local function outstanding()
     return queued + redis.call('ZCARD', timers)
 end
 
-local digest = string.sub(redis.sha1hex(input), 1, 16)
-local known = task_at(key)
+local text = redis.call('MGET', key)[1]
 
-if known then
+if text then
+-- include task
+
+    local known = read_task(text)
+    local before = known and string.match(known.origin, ' (%S+)$')
+
     -- a task that was refused has no digest
-    local before = string.match(known.origin, ' (%S+)$')
-
-    if before ~= digest and before ~= '-' then
+    if known and before ~= '-' and before ~= string.match(rest, '^%S+') then
         return {'conflict', outstanding()}
     end
 
-    if reply ~= '' then
+    if known and reply ~= '' then
         if not is_alive(known) then
             return {'ended', outstanding(), known.state, known.result or '',
                     known.error or ''}
@@ -57,10 +56,12 @@ if known then
         end
     end
 
-    return {'known', outstanding()}
+    if known then
+        return {'known', outstanding()}
+    end
 end
 
-if only and redis.call('EXISTS', stream) == 0 then
+if only == '1' and redis.call('EXISTS', stream) == 0 then
     return {'unknown', outstanding()}
 end
 
@@ -76,16 +77,14 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
+-- include clock
+
 local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
 
-local task = {
-    state = 'queued', entry = entry, worker = '-', claim = '0', attempts = '0',
-    streamed = '0', updated = '-', origin = stamp .. ' ' .. digest,
-    session = session ~= '' and session, reply = reply ~= '' and reply,
+queued = queued + 1
 
-    -- those that were there before it stay
-    events = redis.call('PERSIST', events) == 1
-}
+-- those that were there before it stay
+local early = redis.call('PERSIST', events) == 1
 
 -- Whether it is the first one that is still to be claimed.
 
@@ -96,35 +95,33 @@ local function is_next()
     return streams and not streams.err and streams[1][2][1][1] == entry
 end
 
-local claimed = worker ~= '' and is_next()
+local function write(state, updated)
+    local record = state .. ' 0 ' .. (early and 'events ' or '- ') .. updated
+                   .. ' ' .. stamp .. ' ' .. rest
 
-if claimed then
-    task.state, task.worker, task.updated = 'running', worker, stamp
-    task.claim, task.attempts = '1', '1'
+    redis.call('SET', key, record)
+
+    return record
 end
 
-local record = write_task(task)
+if worker == '' or not is_next() then
+    write('queued ' .. entry .. ' - 0 0', '-')
 
-redis.call('SET', key, record)
-
-queued = queued + 1
-
-if not claimed then
-    if worker == '' then
-        ring(bell)
+    if worker == '' and redis.call('LLEN', bell) == 0 then
+        redis.call('RPUSH', bell, 1)
     end
 
     return {'accepted', outstanding()}
 end
 
-redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
-
+local record = write('running ' .. entry .. ' ' .. worker .. ' 1 1', stamp)
 local claim = {id, record, input}
 
-if task.events or sessions and task.session then
-    local before = task.events and redis.pcall('LRANGE', events, 0, 63) or {}
-    local values = sessions and task.session and redis.pcall('HGETALL', kept)
-                   or {}
+redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
+
+if early or kept == '1' then
+    local before = early and redis.pcall('LRANGE', events, 0, 63) or {}
+    local values = kept == '1' and redis.pcall('HGETALL', session) or {}
 
     claim[4], claim[5] = '', before.err and {} or before
     claim[6], claim[7] = '', values.err and {} or values

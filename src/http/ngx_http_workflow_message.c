@@ -420,7 +420,7 @@ ngx_http_workflow_message_cleanup(void *data)
     wf_buf_free(&ctx->body);
 
     if (ctx->call) {
-        ngx_workflow_service_forget(ctx->service, ctx->call);
+        ngx_workflow_service_forget(ctx->call);
         ctx->call = NULL;
     }
 }

@@ -33,7 +33,8 @@ static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
     ngx_workflow_messages_t *messages);
 
 
-static ngx_str_t  ngx_workflow_no_id = ngx_string("");
+static ngx_str_t  ngx_workflow_none = ngx_string("");
+static ngx_str_t  ngx_workflow_next = ngx_string("-");
 
 
 ngx_workflow_call_t *
@@ -42,7 +43,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_call_pt handler, void *data)
 {
     wf_buf_t              record = WF_BUF_INIT;
-    ngx_str_t             text;
+    ngx_str_t             text, *worker;
     ngx_workflow_call_t  *call;
     ngx_workflow_args_t   args;
     ngx_workflow_keys_t   keys;
@@ -52,12 +53,16 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     text.data = (u_char *) record.data;
     text.len = record.len;
 
+    worker = s->claims == NGX_WORKFLOW_CLAIMS_NOW ? &consumer->queue->worker
+             : s->claims == NGX_WORKFLOW_CLAIMS_NEXT ? &ngx_workflow_next
+             : &ngx_workflow_none;
+
     ngx_workflow_keys(&keys, consumer, &s->task_id);
 
     /* the task's id may have been made here, and tells nothing about the
      * message then */
 
-    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_no_id,
+    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_none,
                            &s->message_id);
     ngx_workflow_keys_session(&keys, consumer, &s->session);
 
@@ -78,8 +83,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_str(&args, &s->reply);
     ngx_workflow_args_number(&args, s->only);
-    ngx_workflow_args_str(&args, s->claims ? &consumer->queue->worker
-                                           : &ngx_workflow_no_id);
+    ngx_workflow_args_str(&args, worker);
     ngx_workflow_args_number(&args, s->lease);
     ngx_workflow_args_number(&args, s->sessions && s->session.len);
 
@@ -119,7 +123,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->max_events);
     ngx_workflow_args_str(&args, &consumer->workers);
     ngx_workflow_args_str(&args, &consumer->name);
-    ngx_workflow_args_number(&args, s->claims);
+    ngx_workflow_args_number(&args, s->claims == NGX_WORKFLOW_CLAIMS_NEXT);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -135,7 +139,7 @@ ngx_workflow_task_refuse(ngx_workflow_consumer_t *consumer,
     ngx_workflow_keys_t  keys;
 
     ngx_workflow_keys(&keys, consumer, &s->task_id);
-    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_no_id,
+    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_none,
                            &s->message_id);
 
     ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_REFUSE, 3);

@@ -60,6 +60,16 @@ typedef struct {
 } ngx_workflow_record_t;
 
 
+/* Who claims what is put into Redis. */
+
+typedef enum {
+    NGX_WORKFLOW_CLAIMS_ANY = 0,            /* a worker is woken */
+    NGX_WORKFLOW_CLAIMS_NEXT,               /* this worker, next */
+    NGX_WORKFLOW_CLAIMS_NOW                 /* this worker, as it puts it there;
+                                               tasks only */
+} ngx_workflow_claims_e;
+
+
 /* A new task, or an event, on its way into Redis. */
 
 typedef struct {
@@ -75,9 +85,8 @@ typedef struct {
     ngx_str_t                 reply;        /* as a task has it */
     ngx_uint_t                only;         /* task: if the service has been
                                                here */
-    ngx_uint_t                claims;       /* task: this worker claims it at
-                                               once; event: claims next */
-    ngx_msec_t                lease;        /* then */
+    ngx_workflow_claims_e     claims;
+    ngx_msec_t                lease;        /* of one that is claimed */
     ngx_uint_t                sessions;     /* are kept in Redis */
 } ngx_workflow_submission_t;
 
@@ -142,8 +151,8 @@ ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
 
 /* NULL: not made; handlers' replies are read by the functions below. */
 
-/* The answer to one that claims has the claim behind it, or none: then what
- * this worker has claimed is to be repeated. */
+/* The answer to one that is claimed now has the claim behind it, or none: then
+ * what this worker has claimed is to be repeated. */
 ngx_workflow_call_t *ngx_workflow_task_accept(
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);

@@ -56,9 +56,14 @@ ngx_workflow_prefetch_count(ngx_workflow_service_t *service)
 {
     ngx_uint_t  n, ahead, taken;
 
-    /* the one that is claimed as it is put into Redis takes a slot, too */
+    /* those that are claimed as they are put into Redis take slots, too; but
+     * what Redis refuses now must not keep others from ending */
 
-    taken = service->slots + (service->accepting && service->accepting->sent);
+    taken = service->slots;
+
+    if (!service->consumer.queue->retry.timer_set) {
+        taken += service->accepting;
+    }
 
     n = taken < service->max_concurrent_tasks
         ? service->max_concurrent_tasks - taken : 0;

@@ -297,22 +297,43 @@ ngx_workflow_service_poll(ngx_event_t *ev)
 }
 
 
-/* Whether this worker, which runs nothing of this service, asks for a task that
- * comes now at once, so that no bell need wake one to ask for it. */
+/* A worker that runs nothing of this service claims what comes itself; so does
+ * one with a free slot where steps take less than to wake another worker. */
 
-ngx_uint_t
-ngx_workflow_service_idle(ngx_workflow_service_t *service)
+ngx_workflow_claims_e
+ngx_workflow_service_claims(ngx_workflow_service_t *service)
 {
-    return service->running && !service->leaving && !service->claiming
-           && !service->accepting && !service->recover && service->slots == 0
-           && service->nwaiting == 0 && service->consumer.queue->is_ready
-           && !ngx_exiting && !ngx_quit && !ngx_terminate;
+    ngx_uint_t  taken;
+
+    taken = service->slots + service->accepting + service->nwaiting;
+
+    if (!service->running || service->leaving || service->recover
+        || !service->consumer.queue->is_ready
+        || ngx_exiting || ngx_quit || ngx_terminate
+        || (taken && (service->step_time >= NGX_WORKFLOW_WORK_SHORT
+                      || taken >= service->max_concurrent_tasks)))
+    {
+        return NGX_WORKFLOW_CLAIMS_ANY;
+    }
+
+    /* others may be first */
+
+    return service->claiming || service->more ? NGX_WORKFLOW_CLAIMS_NEXT
+                                              : NGX_WORKFLOW_CLAIMS_NOW;
 }
 
 
 void
-ngx_workflow_service_claim_now(ngx_workflow_service_t *service)
+ngx_workflow_service_claim_next(ngx_workflow_service_t *service)
 {
+    if (service->claiming) {
+
+        /* again, as the one under way may be too early */
+
+        service->rung = 1;
+        return;
+    }
+
     ngx_workflow_service_claim(&service->claim);
 }
 
@@ -404,7 +425,7 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
 void
 ngx_workflow_service_accepted(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call, redisReply *reply)
+    ngx_workflow_call_t *call, redisReply *reply, ngx_msec_t asked_at)
 {
     ngx_int_t              outstanding;
     ngx_workflow_answer_e  answer;
@@ -414,7 +435,7 @@ ngx_workflow_service_accepted(ngx_workflow_service_t *service,
     answer = ngx_workflow_task_answer(reply, &outstanding);
 
     if (answer == NGX_WORKFLOW_ACCEPTED && reply->elements == 3) {
-        service->asked_at = service->accepting_at;
+        service->asked_at = asked_at;
         ngx_workflow_service_run(service, reply->element[2]);
         return;
     }

@@ -93,13 +93,8 @@ typedef struct {
     ngx_event_t                poll;
     ngx_event_t                claim;
     ngx_msec_t                 asked_at;         /* of the claim under way */
-
-    /* a task under way into Redis that is claimed at once, and who asked */
-    ngx_workflow_call_t       *accepting;
-    ngx_workflow_call_pt       accepted;         /* NULL: nobody does any more */
-    void                      *accepted_data;
-    ngx_msec_t                 accepting_at;
-
+    ngx_uint_t                 accepting;        /* tasks under way into Redis
+                                                    that are claimed there */
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
@@ -147,12 +142,16 @@ void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 
-ngx_uint_t ngx_workflow_service_idle(ngx_workflow_service_t *service);
-void ngx_workflow_service_claim_now(ngx_workflow_service_t *service);
+/* Who is to claim what comes now. */
+ngx_workflow_claims_e ngx_workflow_service_claims(
+    ngx_workflow_service_t *service);
 
-/* The answer to a task that was to be claimed at once. */
+/* Claim, behind the call that was made last. */
+void ngx_workflow_service_claim_next(ngx_workflow_service_t *service);
+
+/* The answer to a task that was to be claimed as it was put into Redis. */
 void ngx_workflow_service_accepted(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call, redisReply *reply);
+    ngx_workflow_call_t *call, redisReply *reply, ngx_msec_t asked_at);
 
 /* A task will be due so many milliseconds from now. */
 void ngx_workflow_service_due(ngx_workflow_service_t *service,
@@ -176,8 +175,7 @@ ngx_workflow_call_t *ngx_workflow_service_submit(
     void *data);
 
 /* The handler will not be called. */
-void ngx_workflow_service_forget(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call);
+void ngx_workflow_service_forget(ngx_workflow_call_t *call);
 
 void ngx_workflow_service_unknown_event(ngx_workflow_service_t *service,
     wf_message_t *m, wf_buf_t *detail, wf_buf_t *reason);

@@ -20,6 +20,16 @@
 #define NGX_WORKFLOW_SPARSE         150000
 
 
+/* A task that is claimed as it is put into Redis, and who waits for that. */
+
+typedef struct {
+    ngx_workflow_service_t     *service;
+    ngx_msec_t                  asked_at;
+    ngx_workflow_call_pt        handler;    /* NULL: nobody does any more */
+    void                       *data;
+} ngx_workflow_accepting_t;
+
+
 /* A message of Pub/Sub under way; its strings stand behind it. */
 
 typedef struct {
@@ -28,10 +38,18 @@ typedef struct {
 } ngx_workflow_received_t;
 
 
-static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service,
-    ngx_uint_t claims);
+static ngx_workflow_call_t *ngx_workflow_submit_task(
+    ngx_workflow_service_t *service, ngx_workflow_submission_t *s,
+    wf_message_t *m, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data);
 static void ngx_workflow_submit_accepted(ngx_workflow_call_t *call,
     redisReply *reply);
+static ngx_workflow_call_t *ngx_workflow_submit_event(
+    ngx_workflow_service_t *service, ngx_workflow_submission_t *s,
+    wf_message_t *m, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data);
+static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service,
+    ngx_uint_t claims);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
 static ngx_workflow_received_t *ngx_workflow_received_create(
@@ -49,9 +67,6 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     ngx_str_t *message_id, time_t keep, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data)
 {
-    char                        id[WF_UUID_LEN];
-    u_char                     *p;
-    const char                 *type;
     ngx_workflow_call_t        *call;
     ngx_workflow_submission_t   s;
 
@@ -68,43 +83,126 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     s.message_id = *message_id;
     s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
                            : NGX_WORKFLOW_REMEMBER_TEXT;
-
-    s.claims = ngx_workflow_service_idle(service);
+    s.keep = keep;
+    s.claims = ngx_workflow_service_claims(service);
 
     if (m->action == WF_ACTION_NEW_TASK) {
-
-        if (s.task_id.len == 0) {
-            ngx_workflow_compose_id(id);
-            s.task_id.data = (u_char *) id;
-            s.task_id.len = WF_UUID_LEN;
-        }
-
-        s.input.data = (u_char *) m->input.data;
-        s.input.len = m->input.len;
-        s.max_queued = service->max_queued;
-
-        if (!s.claims) {
-            ngx_workflow_submit_arrived(service, 0);
-
-            return ngx_workflow_task_accept(&service->consumer, &s, deadline,
-                                            handler, data);
-        }
-
-        s.lease = service->lease;
-        s.sessions = service->http == NULL;
-
-        service->accepted = handler;
-        service->accepted_data = data;
-        service->accepting_at = ngx_current_msec;
-        service->accepting = ngx_workflow_task_accept(&service->consumer, &s,
-                                                      deadline,
-                                                 ngx_workflow_submit_accepted,
-                                                 service);
-
-        ngx_workflow_submit_arrived(service, service->accepting != NULL);
-
-        return service->accepting;
+        call = ngx_workflow_submit_task(service, &s, m, deadline, handler,
+                                        data);
+    } else {
+        call = ngx_workflow_submit_event(service, &s, m, deadline, handler,
+                                         data);
     }
+
+    if (call && s.claims == NGX_WORKFLOW_CLAIMS_NEXT) {
+        ngx_workflow_service_claim_next(service);
+    }
+
+    ngx_workflow_submit_arrived(service, call
+                                && s.claims != NGX_WORKFLOW_CLAIMS_ANY);
+
+    return call;
+}
+
+
+static ngx_workflow_call_t *
+ngx_workflow_submit_task(ngx_workflow_service_t *service,
+    ngx_workflow_submission_t *s, wf_message_t *m, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data)
+{
+    char                       id[WF_UUID_LEN];
+    ngx_workflow_call_t       *call;
+    ngx_workflow_accepting_t  *accepting;
+
+    if (s->task_id.len == 0) {
+        ngx_workflow_compose_id(id);
+        s->task_id.data = (u_char *) id;
+        s->task_id.len = WF_UUID_LEN;
+    }
+
+    s->input.data = (u_char *) m->input.data;
+    s->input.len = m->input.len;
+    s->max_queued = service->max_queued;
+
+    if (s->claims != NGX_WORKFLOW_CLAIMS_NOW) {
+        return ngx_workflow_task_accept(&service->consumer, s, deadline,
+                                        handler, data);
+    }
+
+    accepting = ngx_alloc(sizeof(ngx_workflow_accepting_t), service->log);
+    if (accepting == NULL) {
+        return NULL;
+    }
+
+    accepting->service = service;
+    accepting->asked_at = ngx_current_msec;
+    accepting->handler = handler;
+    accepting->data = data;
+
+    s->lease = service->lease;
+    s->sessions = service->http == NULL;
+
+    call = ngx_workflow_task_accept(&service->consumer, s, deadline,
+                                    ngx_workflow_submit_accepted, accepting);
+    if (call == NULL) {
+        ngx_free(accepting);
+        return NULL;
+    }
+
+    service->accepting++;
+
+    return call;
+}
+
+
+static void
+ngx_workflow_submit_accepted(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_workflow_service_t    *service;
+    ngx_workflow_accepting_t  *accepting;
+
+    accepting = call->data;
+    service = accepting->service;
+
+    service->accepting--;
+
+    /* the task first: whoever waits is answered while it runs */
+
+    ngx_workflow_service_accepted(service, call, reply, accepting->asked_at);
+
+    if (accepting->handler) {
+        call->data = accepting->data;
+        accepting->handler(call, reply);
+    }
+
+    ngx_free(accepting);
+}
+
+
+void
+ngx_workflow_service_forget(ngx_workflow_call_t *call)
+{
+    ngx_workflow_accepting_t  *accepting;
+
+    if (call->handler == ngx_workflow_submit_accepted) {
+        accepting = call->data;
+        accepting->handler = NULL;
+
+    } else {
+        ngx_workflow_call_forget(call);
+    }
+}
+
+
+static ngx_workflow_call_t *
+ngx_workflow_submit_event(ngx_workflow_service_t *service,
+    ngx_workflow_submission_t *s, wf_message_t *m, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data)
+{
+    char                  id[WF_UUID_LEN];
+    u_char               *p;
+    const char           *type;
+    ngx_workflow_call_t  *call;
 
     /* the type by which the workflow knows it, a line feed, the fields */
 
@@ -113,37 +211,34 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         return NULL;
     }
 
-    s.input.len = ngx_strlen(type) + 1 + m->input.len;
-    s.input.data = ngx_alloc(s.input.len, service->log);
-    if (s.input.data == NULL) {
+    s->input.len = ngx_strlen(type) + 1 + m->input.len;
+    s->input.data = ngx_alloc(s->input.len, service->log);
+    if (s->input.data == NULL) {
         return NULL;
     }
 
-    p = ngx_cpymem(s.input.data, type, ngx_strlen(type));
+    p = ngx_cpymem(s->input.data, type, ngx_strlen(type));
     *p++ = '\n';
     ngx_memcpy(p, m->input.data, m->input.len);
 
     /* a call that is made again, because its answer was lost, is known */
 
-    if (s.message_id.len == 0) {
+    if (s->message_id.len == 0) {
         ngx_workflow_compose_id(id);
-        s.message_id.data = (u_char *) id;
-        s.message_id.len = WF_UUID_LEN;
+        s->message_id.data = (u_char *) id;
+        s->message_id.len = WF_UUID_LEN;
     }
 
-    s.keep = keep;
-    s.max_events = service->max_events;
+    s->max_events = service->max_events;
 
-    call = ngx_workflow_task_event(&service->consumer, &s, deadline, handler,
+    if (s->claims == NGX_WORKFLOW_CLAIMS_NOW) {
+        s->claims = NGX_WORKFLOW_CLAIMS_NEXT;
+    }
+
+    call = ngx_workflow_task_event(&service->consumer, s, deadline, handler,
                                    data);
 
-    ngx_free(s.input.data);
-
-    if (call && s.claims) {
-        ngx_workflow_service_claim_now(service);
-    }
-
-    ngx_workflow_submit_arrived(service, call && s.claims);
+    ngx_free(s->input.data);
 
     return call;
 }
@@ -163,38 +258,6 @@ ngx_workflow_submit_arrived(ngx_workflow_service_t *service, ngx_uint_t claims)
 
     if (claims && service->sparse) {
         ngx_workflow_linger();
-    }
-}
-
-
-static void
-ngx_workflow_submit_accepted(ngx_workflow_call_t *call, redisReply *reply)
-{
-    ngx_workflow_service_t  *service;
-
-    service = call->data;
-    service->accepting = NULL;
-
-    /* the task first: whoever asked may be answered meanwhile */
-
-    ngx_workflow_service_accepted(service, call, reply);
-
-    if (service->accepted) {
-        call->data = service->accepted_data;
-        service->accepted(call, reply);
-    }
-}
-
-
-void
-ngx_workflow_service_forget(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call)
-{
-    if (call == service->accepting) {
-        service->accepted = NULL;
-
-    } else {
-        ngx_workflow_call_forget(call);
     }
 }
 

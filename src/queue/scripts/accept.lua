@@ -5,8 +5,9 @@
 --       none), seconds to remember the message (0: it has no id of its own),
 --       "service\ntask_id" of the task that sends it ("" none),
 --       1: only if the service has been here,
---       the worker that claims the task at once, so that no other need be
---       woken ("" none), milliseconds of its lease,
+--       the worker that claims the task at once ("" none: one is woken; "-":
+--       the worker claims next, no other need be woken), milliseconds of its
+--       lease,
 --       1: the session is kept here
 -- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
 --          outstanding tasks},
@@ -104,7 +105,7 @@ local function write(state, updated)
     return record
 end
 
-if worker == '' or not is_next() then
+if worker == '' or worker == '-' or not is_next() then
     write('queued ' .. entry .. ' - 0 0', '-')
 
     if worker == '' and redis.call('LLEN', bell) == 0 then

@@ -132,6 +132,7 @@ ngx_workflow_executor_add(ngx_workflow_executor_t *ex,
 {
     work->next = NULL;
     work->time = *work->mean;
+    work->added = wf_time_ns();
 
     *ex->last_added = work;
     ex->last_added = &work->next;
@@ -339,6 +340,8 @@ ngx_workflow_executor_take(ngx_workflow_runner_t *runner, int64_t now)
 
     ex->nready--;
     ex->busy++;
+
+    work->waited = now - work->added;
 
     runner->work = work;
     runner->began = now;

@@ -12,7 +12,9 @@
 #include <ngx_thread_pool.h>
 
 
-/* What work takes of which nothing is known, in nanoseconds. */
+/* All times are in nanoseconds. */
+
+/* What work takes of which nothing is known. */
 
 #define NGX_WORKFLOW_WORK_LONG  400000
 
@@ -27,6 +29,8 @@ typedef struct ngx_workflow_work_s      ngx_workflow_work_t;
 struct ngx_workflow_work_s {
     ngx_workflow_work_t       *next;
     int64_t                    time;     /* that it will take, that it took */
+    int64_t                    added;    /* when */
+    int64_t                    waited;   /* for a thread */
     int64_t                   *mean;     /* that its kind takes: the event
                                             loop's */
 

@@ -11,6 +11,7 @@ typedef struct {
 
 
 static void ngx_workflow_run_threads(ngx_workflow_run_t *run);
+static ngx_uint_t ngx_workflow_run_is_alone(ngx_workflow_run_t *run);
 static void ngx_workflow_run_thread(ngx_workflow_work_t *work);
 static void ngx_workflow_run_returned(ngx_workflow_work_t *work);
 static ngx_int_t ngx_workflow_run_go_on(ngx_workflow_run_t *run,
@@ -330,13 +331,22 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         ngx_workflow_executor_add(run->service->executor, &thread->work);
 
-        if (run->service->sparse && run->service->slots == 1
-            && run->service->threads == 1 && run->service->nwaiting == 0
+        if (ngx_workflow_run_is_alone(run)
             && run->service->step_time < NGX_WORKFLOW_WORK_SHORT)
         {
             ngx_workflow_linger();
         }
     }
+}
+
+
+/* Whether it is all that the worker does for its service, on one thread. */
+
+static ngx_uint_t
+ngx_workflow_run_is_alone(ngx_workflow_run_t *run)
+{
+    return run->service->sparse && run->service->slots == 1
+           && run->service->threads == 1 && run->service->nwaiting == 0;
 }
 
 
@@ -358,9 +368,13 @@ ngx_workflow_run_returned(ngx_workflow_work_t *work)
     thread = (ngx_workflow_thread_t *) work;
     run = thread->run;
 
-    ngx_free(thread);
-
     ngx_workflow_linger_end();
+
+    if (ngx_workflow_run_is_alone(run)) {
+        ngx_workflow_linger_woken(work->waited);
+    }
+
+    ngx_free(thread);
 
     run->begun = 1;
     run->threads--;

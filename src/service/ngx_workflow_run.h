@@ -157,9 +157,11 @@ void ngx_workflow_wake(void *run);
 void ngx_workflow_wake_loop(void);
 void ngx_workflow_wake_cancel(ngx_workflow_run_t *run);
 
-/* ngx_workflow_linger.c: something is to come within microseconds; it has */
+/* ngx_workflow_linger.c: something is to come within microseconds; it has; so
+ * many nanoseconds it took to wake a thread */
 void ngx_workflow_linger(void);
 void ngx_workflow_linger_end(void);
+void ngx_workflow_linger_woken(int64_t took);
 
 /* ngx_workflow_prefetch.c */
 void ngx_workflow_prefetch_init(ngx_workflow_service_t *service);

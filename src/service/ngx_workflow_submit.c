@@ -48,8 +48,7 @@ static ngx_workflow_call_t *ngx_workflow_submit_event(
     ngx_workflow_service_t *service, ngx_workflow_submission_t *s,
     wf_message_t *m, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
-static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service,
-    ngx_uint_t claims);
+static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
 static ngx_workflow_received_t *ngx_workflow_received_create(
@@ -86,6 +85,8 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     s.keep = keep;
     s.claims = ngx_workflow_service_claims(service);
 
+    ngx_workflow_submit_arrived(service);
+
     if (m->action == WF_ACTION_NEW_TASK) {
         call = ngx_workflow_submit_task(service, &s, m, deadline, handler,
                                         data);
@@ -98,8 +99,9 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         ngx_workflow_service_claim_next(service);
     }
 
-    ngx_workflow_submit_arrived(service, call
-                                && s.claims != NGX_WORKFLOW_CLAIMS_ANY);
+    if (call && service->sparse && s.claims != NGX_WORKFLOW_CLAIMS_ANY) {
+        ngx_workflow_linger();
+    }
 
     return call;
 }
@@ -244,21 +246,18 @@ ngx_workflow_submit_event(ngx_workflow_service_t *service,
 }
 
 
-/* A message has come; claims: this worker is to run what comes of it. */
+/* Whether messages come one at a time, each when those before have ended. */
 
 static void
-ngx_workflow_submit_arrived(ngx_workflow_service_t *service, ngx_uint_t claims)
+ngx_workflow_submit_arrived(ngx_workflow_service_t *service)
 {
     int64_t  now;
 
     now = wf_time_ns();
 
-    service->sparse = now - service->submitted > NGX_WORKFLOW_SPARSE;
+    service->sparse = now - service->submitted > NGX_WORKFLOW_SPARSE
+                      && service->slots + service->accepting == 0;
     service->submitted = now;
-
-    if (claims && service->sparse) {
-        ngx_workflow_linger();
-    }
 }
 
 

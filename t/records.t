@@ -17,14 +17,16 @@ my $prefix = '{llama_deploy.echo}:';
 my $nginx = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
 workflow_load \@PLUGINS\@/echo.so;
 workflow_load \@PLUGINS\@/counter.so;
+workflow_load \@PLUGINS\@/ask.so;
 workflow_queue tasks { url @{[ $redis->url ]}; username nginx; password any;
     topic_namespace llama_deploy; }
 workflow_service echo { workflow echo; queue tasks; lease 1s; }
 workflow_service counter { workflow counter; queue tasks; }
 workflow_service rare { workflow echo; queue tasks; step_interval 60s; }
+workflow_service asks { workflow ask; queue tasks; step_interval 60s; }
 HTTP
     locations => join '', map { "location /$_/ { workflow_pass $_; }\n" }
-        qw(echo counter rare));
+        qw(echo counter rare asks));
 
 $redis->subscribed(1, 'llama_deploy.echo');
 my $control = 'llama_deploy.control_plane';
@@ -194,9 +196,17 @@ ends('last');
 # A worker that has nothing to do claims a task as it puts it into Redis, which
 # it does not look at for a minute otherwise.
 
+sub calls {
+    my ($command) = @_;
+    return ($r->info('commandstats')->{"cmdstat_$command"} // '')
+        =~ /calls=(\d+)/ ? $1 : 0;
+}
+
+my ($pushes, $leases) = map { calls($_) } qw(rpush zadd);
 submit('at once', 'rare');
 ends('at once', 'rare');
-is($r->exists('{llama_deploy.rare}:bell'), 0, 'no bell was rung for it');
+is(calls('rpush'), $pushes, 'no bell was rung for it');
+is(calls('zadd'), $leases + 1, 'it had a lease');
 
 enqueue('before', 'rare');
 submit('behind', 'rare');
@@ -205,6 +215,39 @@ ends($_, 'rare') for qw(before behind);
 $r->del('{llama_deploy.rare}:queue');
 submit('the group is gone', 'rare');
 ends('the group is gone', 'rare');
+
+# So does one that is given an event for a task that waits.
+
+sub waits {
+    my ($id) = @_;
+    wait_for { (task_in($r, 'asks', $id)->{state} // '') eq 'waiting' } 10,
+        "$id to wait";
+}
+
+sub answer {
+    my ($id) = @_;
+    is(http_post($nginx->url('/asks/process_message'),
+        human_response($id, 'yes'))->{status}, 200, "$id: answered");
+}
+
+submit("asked-$_", 'asks') for 1, 2;
+waits("asked-$_") for 1, 2;
+($pushes, $leases) = map { calls($_) } qw(rpush zadd);
+answer('asked-1');
+ends('asked-1', 'asks');
+is(task_in($r, 'asks', 'asked-1')->{claim}, 2, 'claimed twice');
+is(calls('rpush'), $pushes + 1, 'no bell was rung, there was an event');
+is(calls('zadd'), $leases + 1, 'it had a lease');
+
+enqueue('asked-before', 'asks');
+answer('asked-2');
+is($published->outcome('asked-2')->{status}, 'completed', 'asked-2: ends');
+waits('asked-before');
+answer('asked-before');
+ends('asked-before', 'asks');
+
+
+# Answers that are not waited for.
 
 $redis->signal('STOP');
 is(http_post($nginx->url('/rare/process_message'),

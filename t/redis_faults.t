@@ -31,11 +31,14 @@ sub tasks {
 # The answer to each script is lost when it has been run.
 
 my %script = (
-    accept => {}, claim => { ask => 1 }, emit => { events => 2, steps => 2, ms => 50 },
+    accept => {}, claim => { fail => 1 },
+    emit => { events => 2, steps => 2, ms => 50 },
     checkpoint => { steps => 3, ms => 60 }, park => { ask => 1 },
     event => { ask => 1 }, retry => { fail => 1 }, finish => { events => 3 },
     renew => { ms => 900 },
 );
+
+my %claims = (claim => 2, park => 2, event => 2, retry => 2);
 
 for my $script (sort keys %script) {
     for my $bytes (0, 3) {
@@ -48,6 +51,8 @@ for my $script (sort keys %script) {
         my %ran;
         $ran{$_}++ for $t->steps($id);
         is(scalar(grep { $_ != 1 } values %ran), 0, 'no step is repeated');
+        is($t->field($id, 'claim'), $claims{$script} // 1,
+            'and nobody had to take it over');
         $t->proxy->heal;
     }
 }

@@ -27,6 +27,8 @@ static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
 static void ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id);
+static void ngx_workflow_args_claims(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
@@ -43,7 +45,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_call_pt handler, void *data)
 {
     wf_buf_t              record = WF_BUF_INIT;
-    ngx_str_t             text, *worker;
+    ngx_str_t             text;
     ngx_workflow_call_t  *call;
     ngx_workflow_args_t   args;
     ngx_workflow_keys_t   keys;
@@ -52,10 +54,6 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
 
     text.data = (u_char *) record.data;
     text.len = record.len;
-
-    worker = s->claims == NGX_WORKFLOW_CLAIMS_NOW ? &consumer->queue->worker
-             : s->claims == NGX_WORKFLOW_CLAIMS_NEXT ? &ngx_workflow_next
-             : &ngx_workflow_none;
 
     ngx_workflow_keys(&keys, consumer, &s->task_id);
 
@@ -83,8 +81,7 @@ ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
     ngx_workflow_args_str(&args, &s->reply);
     ngx_workflow_args_number(&args, s->only);
-    ngx_workflow_args_str(&args, worker);
-    ngx_workflow_args_number(&args, s->lease);
+    ngx_workflow_args_claims(&args, consumer, s);
     ngx_workflow_args_number(&args, s->sessions && s->session.len);
 
     args.failed |= record.failed;
@@ -108,13 +105,15 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_keys(&keys, consumer, &s->task_id);
     ngx_workflow_keys_seen(&keys, consumer, &s->task_id, &s->message_id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 6);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 8);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
     ngx_workflow_args_str(&args, &consumer->bell);
     ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &keys.seen);
+    ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &keys.saved);
 
     ngx_workflow_args_str(&args, &s->task_id);
     ngx_workflow_args_str(&args, &s->input);
@@ -123,7 +122,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, s->max_events);
     ngx_workflow_args_str(&args, &consumer->workers);
     ngx_workflow_args_str(&args, &consumer->name);
-    ngx_workflow_args_number(&args, s->claims == NGX_WORKFLOW_CLAIMS_NEXT);
+    ngx_workflow_args_claims(&args, consumer, s);
 
     return ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
 }
@@ -504,6 +503,21 @@ ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
     keys->session.len = ngx_sprintf(keys->session_buf, "%Vsession:%V",
                                     &consumer->prefix, id)
                         - keys->session_buf;
+}
+
+
+static void
+ngx_workflow_args_claims(ngx_workflow_args_t *args,
+    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s)
+{
+    ngx_str_t  *worker;
+
+    worker = s->claims == NGX_WORKFLOW_CLAIMS_NOW ? &consumer->queue->worker
+             : s->claims == NGX_WORKFLOW_CLAIMS_NEXT ? &ngx_workflow_next
+             : &ngx_workflow_none;
+
+    ngx_workflow_args_str(args, worker);
+    ngx_workflow_args_number(args, s->lease);
 }
 
 

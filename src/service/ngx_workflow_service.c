@@ -434,14 +434,18 @@ ngx_workflow_service_accepted(ngx_workflow_service_t *service,
 
     answer = ngx_workflow_task_answer(reply, &outstanding);
 
-    if (answer == NGX_WORKFLOW_ACCEPTED && reply->elements == 3) {
+    if (answer == NGX_WORKFLOW_ACCEPTED && reply->type == REDIS_REPLY_ARRAY
+        && reply->elements == 3)
+    {
         service->asked_at = asked_at;
         ngx_workflow_service_run(service, reply->element[2]);
         return;
     }
 
-    if (answer == NGX_WORKFLOW_ACCEPTED || answer == NGX_WORKFLOW_UNAVAILABLE
-        || call->again)
+    /* an event for a task that does not wait needs no claim */
+
+    if ((answer == NGX_WORKFLOW_ACCEPTED && reply->type == REDIS_REPLY_ARRAY)
+        || answer == NGX_WORKFLOW_UNAVAILABLE || call->again)
     {
         /* Redis may have given it to this worker all the same */
 

@@ -20,7 +20,7 @@
 #define NGX_WORKFLOW_SPARSE         150000
 
 
-/* A task that is claimed as it is put into Redis, and who waits for that. */
+/* What is claimed as it is put into Redis, and who waits for that. */
 
 typedef struct {
     ngx_workflow_service_t     *service;
@@ -42,12 +42,12 @@ static ngx_workflow_call_t *ngx_workflow_submit_task(
     ngx_workflow_service_t *service, ngx_workflow_submission_t *s,
     wf_message_t *m, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
-static void ngx_workflow_submit_accepted(ngx_workflow_call_t *call,
-    redisReply *reply);
 static ngx_workflow_call_t *ngx_workflow_submit_event(
     ngx_workflow_service_t *service, ngx_workflow_submission_t *s,
     wf_message_t *m, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
+static void ngx_workflow_submit_accepted(ngx_workflow_call_t *call,
+    redisReply *reply);
 static void ngx_workflow_submit_arrived(ngx_workflow_service_t *service);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
@@ -67,6 +67,7 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     ngx_workflow_call_pt handler, void *data)
 {
     ngx_workflow_call_t        *call;
+    ngx_workflow_accepting_t   *accepting;
     ngx_workflow_submission_t   s;
 
     if (!service->started) {
@@ -87,6 +88,26 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 
     ngx_workflow_submit_arrived(service);
 
+    accepting = NULL;
+
+    if (s.claims == NGX_WORKFLOW_CLAIMS_NOW) {
+        accepting = ngx_alloc(sizeof(ngx_workflow_accepting_t), service->log);
+        if (accepting == NULL) {
+            return NULL;
+        }
+
+        accepting->service = service;
+        accepting->asked_at = ngx_current_msec;
+        accepting->handler = handler;
+        accepting->data = data;
+
+        handler = ngx_workflow_submit_accepted;
+        data = accepting;
+
+        s.lease = service->lease;
+        s.sessions = service->http == NULL;
+    }
+
     if (m->action == WF_ACTION_NEW_TASK) {
         call = ngx_workflow_submit_task(service, &s, m, deadline, handler,
                                         data);
@@ -95,11 +116,23 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
                                          data);
     }
 
-    if (call && s.claims == NGX_WORKFLOW_CLAIMS_NEXT) {
+    if (call == NULL) {
+
+        if (accepting) {
+            ngx_free(accepting);
+        }
+
+        return NULL;
+    }
+
+    if (accepting) {
+        service->accepting++;
+
+    } else if (s.claims == NGX_WORKFLOW_CLAIMS_NEXT) {
         ngx_workflow_service_claim_next(service);
     }
 
-    if (call && service->sparse && s.claims != NGX_WORKFLOW_CLAIMS_ANY) {
+    if (service->sparse && s.claims != NGX_WORKFLOW_CLAIMS_ANY) {
         ngx_workflow_linger();
     }
 
@@ -112,9 +145,7 @@ ngx_workflow_submit_task(ngx_workflow_service_t *service,
     ngx_workflow_submission_t *s, wf_message_t *m, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data)
 {
-    char                       id[WF_UUID_LEN];
-    ngx_workflow_call_t       *call;
-    ngx_workflow_accepting_t  *accepting;
+    char  id[WF_UUID_LEN];
 
     if (s->task_id.len == 0) {
         ngx_workflow_compose_id(id);
@@ -126,32 +157,52 @@ ngx_workflow_submit_task(ngx_workflow_service_t *service,
     s->input.len = m->input.len;
     s->max_queued = service->max_queued;
 
-    if (s->claims != NGX_WORKFLOW_CLAIMS_NOW) {
-        return ngx_workflow_task_accept(&service->consumer, s, deadline,
-                                        handler, data);
-    }
+    return ngx_workflow_task_accept(&service->consumer, s, deadline, handler,
+                                    data);
+}
 
-    accepting = ngx_alloc(sizeof(ngx_workflow_accepting_t), service->log);
-    if (accepting == NULL) {
+
+static ngx_workflow_call_t *
+ngx_workflow_submit_event(ngx_workflow_service_t *service,
+    ngx_workflow_submission_t *s, wf_message_t *m, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data)
+{
+    char                  id[WF_UUID_LEN];
+    u_char               *p;
+    const char           *type;
+    ngx_workflow_call_t  *call;
+
+    /* the type by which the workflow knows it, a line feed, the fields */
+
+    type = wf_graph_match_public(service->graph, m->event);
+    if (type == NULL) {
         return NULL;
     }
 
-    accepting->service = service;
-    accepting->asked_at = ngx_current_msec;
-    accepting->handler = handler;
-    accepting->data = data;
-
-    s->lease = service->lease;
-    s->sessions = service->http == NULL;
-
-    call = ngx_workflow_task_accept(&service->consumer, s, deadline,
-                                    ngx_workflow_submit_accepted, accepting);
-    if (call == NULL) {
-        ngx_free(accepting);
+    s->input.len = ngx_strlen(type) + 1 + m->input.len;
+    s->input.data = ngx_alloc(s->input.len, service->log);
+    if (s->input.data == NULL) {
         return NULL;
     }
 
-    service->accepting++;
+    p = ngx_cpymem(s->input.data, type, ngx_strlen(type));
+    *p++ = '\n';
+    ngx_memcpy(p, m->input.data, m->input.len);
+
+    /* a call that is made again, because its answer was lost, is known */
+
+    if (s->message_id.len == 0) {
+        ngx_workflow_compose_id(id);
+        s->message_id.data = (u_char *) id;
+        s->message_id.len = WF_UUID_LEN;
+    }
+
+    s->max_events = service->max_events;
+
+    call = ngx_workflow_task_event(&service->consumer, s, deadline, handler,
+                                   data);
+
+    ngx_free(s->input.data);
 
     return call;
 }
@@ -193,56 +244,6 @@ ngx_workflow_service_forget(ngx_workflow_call_t *call)
     } else {
         ngx_workflow_call_forget(call);
     }
-}
-
-
-static ngx_workflow_call_t *
-ngx_workflow_submit_event(ngx_workflow_service_t *service,
-    ngx_workflow_submission_t *s, wf_message_t *m, ngx_msec_t deadline,
-    ngx_workflow_call_pt handler, void *data)
-{
-    char                  id[WF_UUID_LEN];
-    u_char               *p;
-    const char           *type;
-    ngx_workflow_call_t  *call;
-
-    /* the type by which the workflow knows it, a line feed, the fields */
-
-    type = wf_graph_match_public(service->graph, m->event);
-    if (type == NULL) {
-        return NULL;
-    }
-
-    s->input.len = ngx_strlen(type) + 1 + m->input.len;
-    s->input.data = ngx_alloc(s->input.len, service->log);
-    if (s->input.data == NULL) {
-        return NULL;
-    }
-
-    p = ngx_cpymem(s->input.data, type, ngx_strlen(type));
-    *p++ = '\n';
-    ngx_memcpy(p, m->input.data, m->input.len);
-
-    /* a call that is made again, because its answer was lost, is known */
-
-    if (s->message_id.len == 0) {
-        ngx_workflow_compose_id(id);
-        s->message_id.data = (u_char *) id;
-        s->message_id.len = WF_UUID_LEN;
-    }
-
-    s->max_events = service->max_events;
-
-    if (s->claims == NGX_WORKFLOW_CLAIMS_NOW) {
-        s->claims = NGX_WORKFLOW_CLAIMS_NEXT;
-    }
-
-    call = ngx_workflow_task_event(&service->consumer, s, deadline, handler,
-                                   data);
-
-    ngx_free(s->input.data);
-
-    return call;
 }
 
 

@@ -6,8 +6,8 @@
 --       "service\ntask_id" of the task that sends it ("" none),
 --       1: only if the service has been here,
 --       the worker that claims the task at once ("" none: one is woken; "-":
---       the worker claims next, no other need be woken), milliseconds of its
---       lease,
+--       the worker claims next, no other need be woken),
+--       milliseconds of its lease,
 --       1: the session is kept here
 -- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
 --          outstanding tasks},
@@ -79,6 +79,7 @@ if remember > 0 then
 end
 
 -- include clock
+-- include next
 
 local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
 
@@ -86,15 +87,6 @@ queued = queued + 1
 
 -- those that were there before it stay
 local early = redis.call('PERSIST', events) == 1
-
--- Whether it is the first one that is still to be claimed.
-
-local function is_next()
-    local streams = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker,
-                                'COUNT', 1, 'STREAMS', stream, '>')
-
-    return streams and not streams.err and streams[1][2][1][1] == entry
-end
 
 local function write(state, updated)
     local record = state .. ' 0 ' .. (early and 'events ' or '- ') .. updated
@@ -105,7 +97,8 @@ local function write(state, updated)
     return record
 end
 
-if worker == '' or worker == '-' or not is_next() then
+if worker == '' or worker == '-' or not is_next(stream, worker, entry)
+then
     write('queued ' .. entry .. ' - 0 0', '-')
 
     if worker == '' and redis.call('LLEN', bell) == 0 then

@@ -1,5 +1,5 @@
 -- Give a task that has not ended an event: whoever runs it is told; if it
--- waits, it goes back into the queue.  claims: see accept.lua.
+-- waits, it goes back into the queue.  claims: no worker need be woken.
 
 local function give(stream, key, events, bell, timers, id, event, task, stamp,
                     channel, service, claims)

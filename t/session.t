@@ -17,7 +17,7 @@ my $redis = Workflow::Redis->new;
 my $r = $redis->redis;
 my $killed = qr/exited on signal 9/;
 
-my @services = qw(counter session other brief);
+my @services = qw(counter session other brief hasty);
 
 sub nginx {
     my ($service, %options) = @_;
@@ -30,6 +30,7 @@ workflow_queue tasks {
 workflow_service counter { workflow counter; $common }
 workflow_service session { workflow session; timeout 20s; $common }
 workflow_service other { workflow counter; $common }
+workflow_service hasty { workflow session; timeout 300ms; $common }
 workflow_service brief {
     workflow counter; timeout 300ms; session_ttl 1s; $common }
 HTTP
@@ -240,6 +241,14 @@ sub once {
     HTTP::Tiny->new->delete($nginx->url("/session/tasks/$cancelled"));
     is(outcome($cancelled)->{data}{status}, 'cancelled', 'a cancelled run');
     result_is('{}', 'leaves nothing', $nginx, 'session', 'cancelled',
+        { get => ['a'] });
+
+    # a run whose time was up
+
+    run($nginx, 'hasty', 'hasty', { set => { a => 1 } });
+    is(run($nginx, 'hasty', 'hasty', { ms => 20000, set => { a => 2 } })
+        ->{data}{status}, 'failed', 'a run whose time was up');
+    result_is('{"a":1}', 'leaves what was there', $nginx, 'hasty', 'hasty',
         { get => ['a'] });
 
     # a worker dies in the middle, and its task is run again

@@ -29,21 +29,21 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
 {
     u_char      *p, *last, *end, *rest, *equals;
     ngx_int_t    n;
-    ngx_str_t   *part, parts, *fields[NGX_WORKFLOW_RECORD_FIELDS];
+    ngx_str_t   *part, parts, skipped, *fields[NGX_WORKFLOW_RECORD_FIELDS];
     ngx_uint_t   i;
 
     ngx_memzero(record, sizeof(ngx_workflow_record_t));
 
     fields[0] = &record->state;
-    fields[1] = &record->entry;
-    fields[2] = &record->worker;
+    fields[1] = &skipped;      /* entry */
+    fields[2] = &skipped;      /* worker */
     fields[3] = &record->claim;
     fields[4] = &record->attempts;
     fields[5] = &record->streamed;
-    fields[6] = &record->marks;
+    fields[6] = &skipped;      /* marks */
     fields[7] = &record->updated;
     fields[8] = &record->created;
-    fields[9] = &record->digest;
+    fields[9] = &skipped;      /* digest */
     fields[10] = &parts;
 
     end = text->data + text->len;

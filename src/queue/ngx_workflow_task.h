@@ -41,17 +41,14 @@ typedef struct {
 
 typedef struct {
     ngx_str_t                 state;
-    ngx_str_t                 entry;        /* in the stream */
-    ngx_str_t                 worker;
     ngx_str_t                 claim;
     ngx_str_t                 attempts;
     ngx_str_t                 streamed;
-    ngx_str_t                 marks;
     ngx_str_t                 updated;      /* milliseconds of the epoch; "-":
                                                as created */
     ngx_str_t                 created;
-    ngx_str_t                 digest;       /* of the input */
-    ngx_str_t                 origin;       /* the last two as one */
+    ngx_str_t                 origin;       /* from that on to the digest of
+                                               the input */
 
     ngx_str_t                 session;      /* data NULL: none */
     ngx_str_t                 reply;

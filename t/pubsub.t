@@ -25,16 +25,17 @@ workflow_service hurry { workflow ask; queue tasks; event_ttl 1s; }
 workflow_service full { workflow echo; queue tasks; max_queued 3; running off; }
 workflow_service few { workflow ask; queue tasks; max_events 3; }
 workflow_service either { workflow either; queue tasks; }
+workflow_service short { workflow echo; queue tasks; result_ttl 1s; }
 HTTP
 
 my $locations = join '', map { "location /$_/ { workflow_pass $_; }\n" }
-    qw(echo ask hurry full few either);
+    qw(echo ask hurry full few either short);
 
 my @nginx = map { Workflow::Nginx->new(http => $http,
     locations => $locations) } 1 .. 2;
 
 $redis->subscribed(4, map { "llama_deploy.$_" }
-    qw(echo ask hurry full few either));
+    qw(echo ask hurry full few either short));
 
 my $inbox = $redis->inbox('llama_deploy.control_plane');
 my $n = 0;
@@ -112,6 +113,23 @@ publish(echo => (@replayed) x 2,
         input => to_json({ arg1 => 'x' }) }, id_ => 'another message'));
 $follower->settle(0.3);
 is($follower->{count}, 0, 'replays of what has ended');
+
+# Messages are remembered where their tasks are not, or not for as long.
+
+sub seen {
+    my ($service) = @_;
+    return scalar(() = $redis->redis->keys("{llama_deploy.$service}:seen:*"));
+}
+
+my $remembered = seen('echo');
+each_once('a task of its own id', 1, new_task('own', { arg1 => 'own' }));
+is(seen('echo'), $remembered, 'is remembered itself');
+each_once('a task without', 1,
+    message('new_task', { input => to_json({ arg1 => 'none' }) }));
+is(seen('echo'), $remembered + 1, 'its message is');
+publish(short => (new_task('short', { arg1 => 'x' })) x 2);
+$inbox->task('short');
+is(seen('short'), 1, 'so is one whose task is soon forgotten');
 
 publish(echo => new_task('replayed', { arg1 => 'y' }));
 logged(qr/\[error\].*task "replayed": the task is known with another input/,

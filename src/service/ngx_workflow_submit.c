@@ -151,6 +151,12 @@ ngx_workflow_submit_task(ngx_workflow_service_t *service,
         ngx_workflow_compose_id(id);
         s->task_id.data = (u_char *) id;
         s->task_id.len = WF_UUID_LEN;
+
+    } else if (service->result_ttl >= s->remember) {
+
+        /* the task itself will be there for as long */
+
+        s->message_id.len = 0;
     }
 
     s->input.data = (u_char *) m->input.data;

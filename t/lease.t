@@ -5,8 +5,9 @@ use strict;
 use warnings;
 
 use Test::More;
-use Workflow::Record;
 use Workflow;
+use Workflow::Connection;
+use Workflow::Record;
 
 my $redis = Workflow::Redis->new;
 
@@ -169,6 +170,44 @@ sub results {
     is(scalar(results('drained')), 1, 'one result');
     $nginx->stop;
     $nginx->log_ok;
+}
+
+# A worker reads another task than the one that it accepts, and stands still
+# before it knows: the other one is run elsewhere.
+
+{
+    my $still = nginx('step_interval 60s;', workers => 1);
+    $redis->subscribed(1, 'llama_deploy.sleeper');
+    my ($pid) = $still->workers;
+    my $port = sprintf '%04X', $redis->port;
+
+    enqueue($redis->redis, 'sleeper', 'before', '{"ms": 1}');
+    $redis->signal('STOP');
+    my $client = Workflow::Connection->new($still);
+    $client->send(Workflow::Connection::text('POST',
+        '/sleeper/process_message', new_task('behind', { ms => 1 })));
+    wait_for {
+        open my $sockets, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
+        grep { /^ *\d+: \w+:$port \w+:\w+ 01 \w+:(\w+)/ && hex $1 } <$sockets>;
+    } 10, 'what the worker sends';
+    kill 'STOP', $pid;
+    $redis->signal('CONT');
+    wait_for { task_in($redis->redis, 'sleeper', 'behind')->{state} } 10,
+        'it to be taken';
+    is($redis->redis->xpending('{llama_deploy.sleeper}:queue', 'workers')->[0],
+        1, 'the other one is read');
+
+    my $other = nginx('lease 30s;', workers => 1);
+    is(ended($other, 'sleeper', 'before', 10)->{status}, 'completed',
+        'a task that was read by a worker that stands still');
+    kill 'CONT', $pid;
+    is(ended($other, 'sleeper', 'behind', 10)->{status}, 'completed',
+        'and the one that it put there');
+
+    for ($still, $other) {
+        is($_->stop, 0, 'nginx ends');
+        $_->log_ok;
+    }
 }
 
 done_testing;

@@ -107,23 +107,10 @@ my %letter = @{ $letter->[1] };
 is_deeply([@letter{qw(task input attempts)}], ['lost', '', 3], 'a dead letter');
 
 
-# A task that is in the queue, of which no worker was told.
-
-sub enqueue {
-    my ($id, $service) = @_;
-    $service //= 'echo';
-    my $keys = "{llama_deploy.$service}:";
-    $r->eval(<<'LUA', 2, "${keys}queue", "${keys}task:$id", $id);
-local entry = redis.call('XADD', KEYS[1], '*', 'task', ARGV[1], 'input',
-                         '{"arg1": "x"}')
-redis.call('SET', KEYS[2], 'queued ' .. entry .. ' - 0 0 0 - - 2 1 -\n')
-LUA
-}
-
 # A claim that fails when it has read the queue: nothing is lost.
 
 $r->acl('SETUSER', 'nginx', '-mset');
-enqueue("claimed-$_") for 1 .. 3;
+enqueue($r, 'echo', "claimed-$_", '{"arg1": "x"}') for 1 .. 3;
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
     'some to be read';
 $r->acl('SETUSER', 'nginx', '+mset');
@@ -152,7 +139,7 @@ $r->acl('SETUSER', 'nginx', '-mset');
 pending('tired', 3, 'exhausted');
 pending('given', 1, 'resume');
 pending('gone');
-enqueue('trigger');
+enqueue($r, 'echo', 'trigger', '{"arg1": "x"}');
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] == 4 } 10,
     'it to be read, too';
 $r->acl('SETUSER', 'nginx', '+mset');
@@ -171,7 +158,7 @@ is(task_in($r, 'echo', 'given')->{claim}, 2,
 
 my ($pid) = $nginx->workers;
 $r->acl('SETUSER', 'nginx', '-mset');
-enqueue("read-$_") for 1 .. 3;
+enqueue($r, 'echo', "read-$_", '{"arg1": "x"}') for 1 .. 3;
 wait_for { $r->xpending("${prefix}queue", 'workers')->[0] } 10,
     'some to be read';
 kill 'KILL', $pid;
@@ -208,9 +195,18 @@ ends('at once', 'rare');
 is(calls('rpush'), $pushes, 'no bell was rung for it');
 is(calls('zadd'), $leases + 1, 'it had a lease');
 
-enqueue('before', 'rare');
+enqueue($r, 'rare', 'before', '{"arg1": "x"}');
 submit('behind', 'rare');
 ends($_, 'rare') for qw(before behind);
+
+# A message that is taken half way, and then again.
+
+$r->acl('SETUSER', 'nginx', '-zadd');
+$r->publish('llama_deploy.rare', new_task('half', { arg1 => 'x' }));
+wait_for { (task_in($r, 'rare', 'half')->{state} // '') eq 'running' } 10,
+    'a script to fail behind that';
+$r->acl('SETUSER', 'nginx', '+zadd');
+ends('half', 'rare');
 
 $r->del('{llama_deploy.rare}:queue');
 submit('the group is gone', 'rare');
@@ -239,7 +235,7 @@ is(task_in($r, 'asks', 'asked-1')->{claim}, 2, 'claimed twice');
 is(calls('rpush'), $pushes + 1, 'no bell was rung, there was an event');
 is(calls('zadd'), $leases + 1, 'it had a lease');
 
-enqueue('asked-before', 'asks');
+enqueue($r, 'asks', 'asked-before', '{}');
 answer('asked-2');
 is($published->outcome('asked-2')->{status}, 'completed', 'asked-2: ends');
 waits('asked-before');

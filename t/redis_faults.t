@@ -136,12 +136,15 @@ $t->once_ok('READONLY', @ids);
 $t->reaches($ids[0], '1/1');
 $redis->config_set('maxmemory', 1);
 is($t->submit('oom'), 503, 'out of memory: 503');
-sleep 1;
+$t->publish('published', steps => 2, ms => 700);
+sleep 3;
 ok((grep { $t->field($_, 'state') ne 'completed' } @ids) > 0,
     'out of memory: they wait');
 $redis->config_set('maxmemory', 0);
 $t->respond(@ids);
-$t->once_ok('out of memory', @ids);
+$t->once_ok('out of memory', @ids, 'published');
+is($t->field('published', 'claim'), 1,
+    'out of memory for longer than a lease: which begins when it is taken');
 
 # It cannot save, and takes no writes.
 

@@ -285,6 +285,7 @@ ngx_workflow_queue_send(ngx_workflow_queue_t *queue)
         }
 
         call->sent = 1;
+        call->sent_at = ngx_current_msec;
     }
 }
 
@@ -375,6 +376,7 @@ ngx_workflow_call_create(ngx_workflow_queue_t *queue, char *text, size_t len,
             == NGX_OK)
         {
             call->sent = 1;
+            call->sent_at = ngx_current_msec;
 
         } else {
             ngx_add_timer(&queue->retry, NGX_WORKFLOW_RETRY_DELAY);
@@ -489,6 +491,7 @@ ngx_workflow_call_error(ngx_workflow_call_t *call, redisReply *reply)
     }
 
     call->sent = 0;
+    call->again = 1;
 
     if (!queue->retry.timer_set) {
         ngx_add_timer(&queue->retry, NGX_WORKFLOW_RETRY_DELAY);

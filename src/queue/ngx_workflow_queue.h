@@ -151,6 +151,7 @@ struct ngx_workflow_call_s {
     char                       *text;
     size_t                      len;
     ngx_event_t                 timer;
+    ngx_msec_t                  sent_at;
     unsigned                    sent:1;
     unsigned                    once:1;
     unsigned                    again:1;      /* it may have been done before */

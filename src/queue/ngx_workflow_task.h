@@ -62,8 +62,7 @@ typedef struct {
 typedef enum {
     NGX_WORKFLOW_CLAIMS_ANY = 0,            /* a worker is woken */
     NGX_WORKFLOW_CLAIMS_NEXT,               /* this worker, next */
-    NGX_WORKFLOW_CLAIMS_NOW                 /* this worker, as it puts it there
-                                               */
+    NGX_WORKFLOW_CLAIMS_NOW                 /* this worker, by the same call */
 } ngx_workflow_claims_e;
 
 
@@ -148,8 +147,8 @@ ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
 
 /* NULL: not made; handlers' replies are read by the functions below. */
 
-/* The answer to what is claimed now has the claim behind it, or none: then what
- * this worker has claimed is to be repeated. */
+/* The answer to what is claimed now has the claim behind it; if there is none,
+ * what this worker has claimed is to be repeated. */
 ngx_workflow_call_t *ngx_workflow_task_accept(
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);

@@ -363,6 +363,13 @@ ngx_workflow_lease_drain(ngx_event_t *ev)
 
     service = ev->data;
 
+    /* or what is handed back would come again */
+
+    if (service->claiming && service->recovering) {
+        ngx_add_timer(&service->drain_timer, 100);
+        return;
+    }
+
     for (node = ngx_workflow_lease_first(service); node; node = next) {
 
         next = ngx_rbtree_next(&service->runs, node);
@@ -371,9 +378,10 @@ ngx_workflow_lease_drain(ngx_event_t *ev)
         ngx_workflow_run_hand_back(run);
     }
 
-    /* what could not be saved for want of memory, a moment later */
+    /* what could not be saved for want of memory, or is still to come, a moment
+     * later */
 
-    if (ngx_workflow_lease_first(service)) {
+    if (ngx_workflow_lease_first(service) || service->accepting) {
         ngx_add_timer(&service->drain_timer, 100);
     }
 }

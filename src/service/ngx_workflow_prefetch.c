@@ -158,6 +158,12 @@ ngx_workflow_prefetch_give_back(ngx_workflow_service_t *service,
     ngx_queue_t         *q, *next;
     ngx_workflow_run_t  *run;
 
+    /* or it would come again; the timer goes on */
+
+    if (service->claiming && service->recovering) {
+        return;
+    }
+
     for (q = ngx_queue_head(&service->waiting);
          q != ngx_queue_sentinel(&service->waiting);
          q = next)

@@ -12,6 +12,7 @@ static void ngx_workflow_service_ready(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_rung(ngx_workflow_consumer_t *consumer);
 static void ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
     ngx_str_t *task_id, ngx_uint_t cancel);
+static void ngx_workflow_service_hungry(ngx_workflow_service_t *service);
 static void ngx_workflow_service_poll(ngx_event_t *ev);
 static void ngx_workflow_service_claim(ngx_event_t *ev);
 static void ngx_workflow_service_claimed(ngx_workflow_call_t *call,
@@ -186,8 +187,7 @@ ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
 {
     service->slots += n;
 
-    ngx_workflow_bell_hungry(&service->consumer,
-                             service->slots < service->max_concurrent_tasks);
+    ngx_workflow_service_hungry(service);
 
     if (n < 0) {
         ngx_workflow_prefetch_ended(service);
@@ -199,6 +199,26 @@ ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n)
             ngx_post_event(&service->claim, &ngx_posted_events);
         }
     }
+}
+
+
+void
+ngx_workflow_service_accepting(ngx_workflow_service_t *service, ngx_int_t n)
+{
+    service->accepting += n;
+
+    ngx_workflow_service_hungry(service);
+}
+
+
+/* Whether bells are for this worker; others hear what comes meanwhile. */
+
+static void
+ngx_workflow_service_hungry(ngx_workflow_service_t *service)
+{
+    ngx_workflow_bell_hungry(&service->consumer,
+                             service->slots + service->accepting
+                             < service->max_concurrent_tasks);
 }
 
 
@@ -425,7 +445,7 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
 void
 ngx_workflow_service_accepted(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call, redisReply *reply, ngx_msec_t asked_at)
+    ngx_workflow_call_t *call, redisReply *reply)
 {
     ngx_int_t              outstanding;
     ngx_workflow_answer_e  answer;
@@ -437,7 +457,7 @@ ngx_workflow_service_accepted(ngx_workflow_service_t *service,
     if (answer == NGX_WORKFLOW_ACCEPTED && reply->type == REDIS_REPLY_ARRAY
         && reply->elements == 3)
     {
-        service->asked_at = asked_at;
+        service->asked_at = call->sent_at;
         ngx_workflow_service_run(service, reply->element[2]);
         return;
     }
@@ -450,6 +470,11 @@ ngx_workflow_service_accepted(ngx_workflow_service_t *service,
         /* Redis may have given it to this worker all the same */
 
         service->recover = 1;
+    }
+
+    /* its slot is free */
+
+    if (service->recover || service->more) {
         ngx_post_event(&service->claim, &ngx_posted_events);
     }
 }

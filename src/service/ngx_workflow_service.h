@@ -92,9 +92,11 @@ typedef struct {
     ngx_uint_t                 threads;          /* lent to runs */
     ngx_event_t                poll;
     ngx_event_t                claim;
-    ngx_msec_t                 asked_at;         /* of the claim under way */
-    ngx_uint_t                 accepting;        /* tasks under way into Redis
-                                                    that are claimed there */
+    ngx_msec_t                 asked_at;         /* of the claim that is under
+                                                    way, or was answered */
+    ngx_uint_t                 accepting;        /* messages under way into
+                                                    Redis that are claimed
+                                                    there */
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
@@ -108,10 +110,10 @@ typedef struct {
     unsigned                   claiming:1;
     unsigned                   more:1;           /* there may be more */
     unsigned                   rung:1;           /* meanwhile */
-    unsigned                   recover:1;        /* an answer was lost */
+    unsigned                   recover:1;        /* claims are to be repeated */
     unsigned                   recovering:1;     /* the claim repeats */
     unsigned                   leaving:1;
-    unsigned                   sparse:1;         /* messages come slowly */
+    unsigned                   sparse:1;         /* messages come one by one */
     unsigned                   registering:1;
     unsigned                   differs:1;        /* the control plane's
                                                     namespace from ours */
@@ -149,9 +151,11 @@ ngx_workflow_claims_e ngx_workflow_service_claims(
 /* Claim, behind the call that was made last. */
 void ngx_workflow_service_claim_next(ngx_workflow_service_t *service);
 
-/* The answer to a task that was to be claimed as it was put into Redis. */
+/* What is to be claimed as it is put into Redis, one more or less; the answer. */
+void ngx_workflow_service_accepting(ngx_workflow_service_t *service,
+    ngx_int_t n);
 void ngx_workflow_service_accepted(ngx_workflow_service_t *service,
-    ngx_workflow_call_t *call, redisReply *reply, ngx_msec_t asked_at);
+    ngx_workflow_call_t *call, redisReply *reply);
 
 /* A task will be due so many milliseconds from now. */
 void ngx_workflow_service_due(ngx_workflow_service_t *service,

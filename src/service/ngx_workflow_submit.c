@@ -24,7 +24,6 @@
 
 typedef struct {
     ngx_workflow_service_t     *service;
-    ngx_msec_t                  asked_at;
     ngx_workflow_call_pt        handler;    /* NULL: nobody does any more */
     void                       *data;
 } ngx_workflow_accepting_t;
@@ -97,7 +96,6 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
         }
 
         accepting->service = service;
-        accepting->asked_at = ngx_current_msec;
         accepting->handler = handler;
         accepting->data = data;
 
@@ -126,7 +124,7 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
     }
 
     if (accepting) {
-        service->accepting++;
+        ngx_workflow_service_accepting(service, 1);
 
     } else if (s.claims == NGX_WORKFLOW_CLAIMS_NEXT) {
         ngx_workflow_service_claim_next(service);
@@ -223,11 +221,11 @@ ngx_workflow_submit_accepted(ngx_workflow_call_t *call, redisReply *reply)
     accepting = call->data;
     service = accepting->service;
 
-    service->accepting--;
+    ngx_workflow_service_accepting(service, -1);
 
     /* the task first: whoever waits is answered while it runs */
 
-    ngx_workflow_service_accepted(service, call, reply, accepting->asked_at);
+    ngx_workflow_service_accepted(service, call, reply);
 
     if (accepting->handler) {
         call->data = accepting->data;

@@ -97,7 +97,8 @@ local function write(state, updated)
     return record
 end
 
-if worker == '' or worker == '-' or not is_next(stream, worker, entry)
+if worker == '' or worker == '-'
+   or not is_next(stream, leases, worker, entry, stamp)
 then
     write('queued ' .. entry .. ' - 0 0', '-')
 

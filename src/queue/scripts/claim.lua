@@ -4,7 +4,7 @@
 -- KEYS  stream, bell, timers, leases
 -- ARGV  prefix of the service's keys, worker, number of tasks,
 --       1: repeat what this worker has claimed and not ended, because an answer
---       may have been lost, and nothing else,
+--       may have been lost, or what it has only read, and nothing else,
 --       milliseconds of a lease, number of attempts,
 --       1: sessions are kept here
 -- returns {outstanding tasks, 1 if there may be more, claim...}; a claim is
@@ -186,8 +186,8 @@ local function look_at(entries)
     return ids, keys, texts, inputs
 end
 
--- What this worker has claimed before, as it was; or, where a call has failed
--- that had only read it, as if it did so now.
+-- What this worker has claimed before, as it was; or, where it was only read, as
+-- if it did so now: another one was to be claimed, or a call has failed.
 
 if again then
     local entries = entries_from('0', count)
@@ -206,6 +206,7 @@ if again then
         elseif task.state == 'running' and task.worker == worker
                and not task.resume
         then
+            redis.call('ZADD', leases, deadline, ids[i])
             hand_out(ids[i], known[i], inputs[i], task,
                      task.kept and value_of('GET', prefix .. 'saved:'
                                             .. ids[i]) or '', fate_of(task))

@@ -62,7 +62,7 @@ end
 local outstanding = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 local state = task.saved
 
-if not state or not is_next(stream, worker, task.entry) then
+if not state or not is_next(stream, leases, worker, task.entry, stamp) then
     return {'accepted', outstanding}
 end
 

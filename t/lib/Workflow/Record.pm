@@ -7,7 +7,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(task_in put_task read_record);
+our @EXPORT = qw(task_in put_task read_record enqueue);
 
 my @fields = qw(state entry worker claim attempts streamed marks updated
     created digest);
@@ -47,6 +47,18 @@ sub put_task {
 
     $client->set(key($service, $id), join(' ', @$task{@fields}, $names || '-')
         . "\n" . join '', @$task{@parts});
+}
+
+# A task in the queue, of which no worker was told.
+
+sub enqueue {
+    my ($client, $service, $id, $input) = @_;
+    $client->eval(<<'LUA', 2, "{llama_deploy.$service}:queue",
+local entry = redis.call('XADD', KEYS[1], '*', 'task', ARGV[1], 'input',
+                         ARGV[2])
+redis.call('SET', KEYS[2], 'queued ' .. entry .. ' - 0 0 0 - - 2 1 -\n')
+LUA
+        key($service, $id), $id, $input);
 }
 
 1;

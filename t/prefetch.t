@@ -78,6 +78,9 @@ sub blocked {
     my $nginx = nginx($service // '');
     wait_for { in('completed', $fast) && in('running', $slow) } 20,
         'those before the slow one';
+
+    # the worker sees to Redis' answers first, and then to this
+    is(http_get($nginx->url('/'))->{status}, 200, 'the slow one has its slot');
     return ($nginx, $slow, @behind);
 }
 
@@ -105,7 +108,7 @@ sub blocked {
 # A worker that leaves gives them back at once.
 
 {
-    my ($nginx, $slow, @behind) = blocked(600);
+    my ($nginx, $slow, @behind) = blocked(4000);
     ended($nginx);
     is(field($slow, 'state'), 'completed', 'quit: what runs ends');
     my @left = grep { !in('completed', $_) } @behind;
@@ -136,7 +139,7 @@ sub blocked {
 # Cancelled while it waits for a slot.
 
 {
-    my ($nginx, $slow, @behind) = blocked(1500);
+    my ($nginx, $slow, @behind) = blocked(4000);
     my $last = $behind[-1];
     is(HTTP::Tiny->new->delete($nginx->url("/tasks/$last"))->{status}, 202,
         'it is cancelled');

@@ -193,11 +193,11 @@ back('stopped');
 # are stopped until somebody is there to see it.
 
 my @ids = map { "ended-$_" } 1 .. 2;
-is(post(gauge => new_task($_, { us => 800000 }))->{status}, 200, 'accepted')
+is(post(gauge => new_task($_, { us => 2_000_000 }))->{status}, 200, 'accepted')
     for @ids;
 running(2);
 $redis->stop;
-sleep 1;        # the runs end
+sleep 2.2;      # the runs end
 kill STOP => @workers;
 $redis->start;
 my $follower = follower();
@@ -212,7 +212,7 @@ like(http_get($nginx->url('/gauge/tasks/ended-1'))->{content},
 mark();
 @ids = map { "hung-$_" } 1 .. 8;
 $follower = follower();
-is(post(gauge => new_task($_, { us => 500000 }))->{status}, 200, 'accepted')
+is(post(gauge => new_task($_, { us => 1_000_000 }))->{status}, 200, 'accepted')
     for @ids;
 running(4);
 $redis->signal('STOP');

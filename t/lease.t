@@ -172,6 +172,26 @@ sub results {
     $nginx->log_ok;
 }
 
+# Bytes that were sent to Redis, which has not read them.
+
+sub unread {
+    my $port = sprintf '%04X', $redis->port;
+    my $bytes = 0;
+
+    open my $sockets, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
+    /^ *\d+: \w+:$port \w+:\w+ 01 \w+:(\w+)/ and $bytes += hex $1
+        while <$sockets>;
+    return $bytes;
+}
+
+sub send_task {
+    my ($nginx, $id, $ms) = @_;
+    my $client = Workflow::Connection->new($nginx);
+    $client->send(Workflow::Connection::text('POST',
+        '/sleeper/process_message', new_task($id, { ms => $ms })));
+    return $client;
+}
+
 # A worker reads another task than the one that it accepts, and stands still
 # before it knows: the other one is run elsewhere.
 
@@ -179,17 +199,11 @@ sub results {
     my $still = nginx('step_interval 60s;', workers => 1);
     $redis->subscribed(1, 'llama_deploy.sleeper');
     my ($pid) = $still->workers;
-    my $port = sprintf '%04X', $redis->port;
 
     enqueue($redis->redis, 'sleeper', 'before', '{"ms": 1}');
     $redis->signal('STOP');
-    my $client = Workflow::Connection->new($still);
-    $client->send(Workflow::Connection::text('POST',
-        '/sleeper/process_message', new_task('behind', { ms => 1 })));
-    wait_for {
-        open my $sockets, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
-        grep { /^ *\d+: \w+:$port \w+:\w+ 01 \w+:(\w+)/ && hex $1 } <$sockets>;
-    } 10, 'what the worker sends';
+    my $client = send_task($still, 'behind', 1);
+    wait_for { unread() } 10, 'what the worker sends';
     kill 'STOP', $pid;
     $redis->signal('CONT');
     wait_for { task_in($redis->redis, 'sleeper', 'behind')->{state} } 10,
@@ -205,6 +219,33 @@ sub results {
         'and the one that it put there');
 
     for ($still, $other) {
+        is($_->stop, 0, 'nginx ends');
+        $_->log_ok;
+    }
+}
+
+# Two tasks for a worker that has one slot, and a claim under way: the other
+# worker is woken for one of them.
+
+{
+    my $first = nginx('max_concurrent_tasks 1;', workers => 1);
+    my $second = nginx('max_concurrent_tasks 1; step_interval 60s;',
+        workers => 1);
+    $redis->subscribed(2, 'llama_deploy.sleeper');
+
+    $redis->signal('STOP');
+    wait_for { unread() } 10, 'a claim';
+    my @clients = map { send_task($first, "shared-$_", 30_000) } 1, 2;
+    wait_for { unread() > 1500 } 10, 'two tasks';
+    $redis->signal('CONT');
+    wait_for { 2 == grep { (task($first, 'sleeper', $_)->{status} // '')
+        eq 'running' } map { "shared-$_" } 1, 2 } 10, 'both to run';
+    pass('both run');
+    HTTP::Tiny->new->delete($first->url("/sleeper/tasks/shared-$_")) for 1, 2;
+    is(ended($first, 'sleeper', "shared-$_", 10)->{status}, 'cancelled',
+        "shared-$_ ends") for 1, 2;
+
+    for ($first, $second) {
         is($_->stop, 0, 'nginx ends');
         $_->log_ok;
     }

@@ -317,29 +317,36 @@ ngx_workflow_service_poll(ngx_event_t *ev)
 }
 
 
-/* A worker that runs nothing of this service claims what comes itself; so does
- * one with a free slot where steps take less than to wake another worker. */
+/* A worker that runs nothing of this service claims what comes itself.  Where
+ * steps take less than to wake another worker, so does one that has a free slot,
+ * or that claims already: its slots are soon free again. */
 
 ngx_workflow_claims_e
 ngx_workflow_service_claims(ngx_workflow_service_t *service)
 {
-    ngx_uint_t  taken;
+    ngx_uint_t  taken, claiming;
 
     taken = service->slots + service->accepting + service->nwaiting;
+    claiming = service->claiming || service->more;
 
     if (!service->running || service->leaving || service->recover
         || !service->consumer.queue->is_ready
-        || ngx_exiting || ngx_quit || ngx_terminate
-        || (taken && (service->step_time >= NGX_WORKFLOW_WORK_SHORT
-                      || taken >= service->max_concurrent_tasks)))
+        || ngx_exiting || ngx_quit || ngx_terminate)
     {
         return NGX_WORKFLOW_CLAIMS_ANY;
     }
 
-    /* others may be first */
+    if (taken == 0 && !claiming) {
+        return NGX_WORKFLOW_CLAIMS_NOW;
+    }
 
-    return service->claiming || service->more ? NGX_WORKFLOW_CLAIMS_NEXT
-                                              : NGX_WORKFLOW_CLAIMS_NOW;
+    if (service->step_time >= NGX_WORKFLOW_WORK_SHORT
+        || taken >= service->max_concurrent_tasks)
+    {
+        return NGX_WORKFLOW_CLAIMS_ANY;
+    }
+
+    return claiming ? NGX_WORKFLOW_CLAIMS_NEXT : NGX_WORKFLOW_CLAIMS_NOW;
 }
 
 

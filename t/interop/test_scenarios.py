@@ -148,10 +148,11 @@ class Pythons(Scenarios, harness.Case, unittest.IsolatedAsyncioTestCase):
 
     async def assert_streamed(self, session, task, expected, begin=None):
         """Its services write old lists of events over new ones when they save
-        a session (3.5/14): the last ones may be missing."""
+        a session (3.5/14): any of them may be missing."""
         for events in await self.streamed(session, task, begin):
             self.assertTrue(events)
-            self.assertEqual(events, expected[:len(events)])
+            left = iter(expected)
+            self.assertTrue(all(event in left for event in events), events)
 
 
 class OursSync(harness.Case):

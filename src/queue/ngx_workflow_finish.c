@@ -13,7 +13,7 @@
 /* of what follows for each task, beside messages, and of what does for some,
  * beside keys and values */
 
-#define NGX_WORKFLOW_END_ARGS       4
+#define NGX_WORKFLOW_END_ARGS       6
 #define NGX_WORKFLOW_END_MORE       7
 
 #define NGX_WORKFLOW_ENDS_AGAIN     100
@@ -158,9 +158,23 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
     size_t      len;
     u_char      head[sizeof("cancelled") + 4 * (NGX_INT64_LEN + 1)];
     wf_buf_t    record = WF_BUF_INIT;
+    ngx_str_t   claimed;
     ngx_uint_t  i;
 
-    ngx_workflow_record_end(&record, task, &end->result, &end->error);
+    claimed = task->record;
+
+    /* its time, the marks and the number that is streamed are the script's
+     * to find out else */
+
+    if (consumer->clock == 0 || task->marked
+        || messages->first != task->streamed)
+    {
+        claimed.len = 0;
+    }
+
+    ngx_workflow_record_end(&record, task, end, &consumer->queue->worker,
+                            messages->first + messages->n,
+                            consumer->clock + (int64_t) ngx_current_msec);
 
     len = ngx_snprintf(head, sizeof(head), "%V %s %ui %ui %ui",
                        &task->claim_text, end->state, messages->first,
@@ -168,7 +182,9 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
           - head;
 
     ngx_workflow_finish_str(b, &task->id);
+    ngx_workflow_finish_str(b, &task->entry);
     ngx_workflow_finish_arg(b, head, len);
+    ngx_workflow_finish_str(b, &claimed);
     ngx_workflow_finish_arg(b, record.data, record.len);
     ngx_workflow_finish_str(b, &end->completed);
 

@@ -119,6 +119,9 @@ struct ngx_workflow_consumer_s {
     ngx_queue_t                 ends;         /* tasks that end, see
                                                  ngx_workflow_finish.c */
     ngx_uint_t                  nsent;        /* calls for them under way */
+    int64_t                     clock;        /* Redis' clock less
+                                                 ngx_current_msec; 0: it is
+                                                 not known */
     ngx_event_t                 finish;
 
     unsigned                    hungry:1;     /* has a free slot */

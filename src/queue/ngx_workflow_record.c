@@ -35,12 +35,12 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
     ngx_memzero(record, sizeof(ngx_workflow_record_t));
 
     fields[0] = &record->state;
-    fields[1] = &skipped;      /* entry */
+    fields[1] = &record->entry;
     fields[2] = &skipped;      /* worker */
     fields[3] = &record->claim;
     fields[4] = &record->attempts;
     fields[5] = &record->streamed;
-    fields[6] = &skipped;      /* marks */
+    fields[6] = &record->marks;
     fields[7] = &record->updated;
     fields[8] = &record->created;
     fields[9] = &skipped;      /* digest */
@@ -112,7 +112,7 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
 ngx_int_t
 ngx_workflow_record_task(ngx_workflow_task_t *task)
 {
-    ngx_int_t              attempts, streamed;
+    ngx_int_t              attempts, streamed, updated;
     ngx_workflow_record_t  record;
 
     if (ngx_workflow_record_parse(&task->record, &record) != NGX_OK) {
@@ -121,14 +121,19 @@ ngx_workflow_record_task(ngx_workflow_task_t *task)
 
     attempts = ngx_atoi(record.attempts.data, record.attempts.len);
     streamed = ngx_atoi(record.streamed.data, record.streamed.len);
+    updated = ngx_atoi(record.updated.data, record.updated.len);
 
-    if (attempts == NGX_ERROR || streamed == NGX_ERROR) {
+    if (attempts == NGX_ERROR || streamed == NGX_ERROR || updated == NGX_ERROR)
+    {
         return NGX_ERROR;
     }
 
+    task->entry = record.entry;
     task->claim_text = record.claim;
     task->attempt = attempts;
     task->streamed = streamed;
+    task->updated = updated;
+    task->marked = record.marks.len != 1 || record.marks.data[0] != '-';
     task->reply = record.reply;
     task->origin = record.origin;
 
@@ -195,18 +200,33 @@ ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
 }
 
 
-/* What that of a task that has ended ends with. */
+/* That of a task that has ended. */
 
 void
 ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
-    ngx_str_t *result, ngx_str_t *error)
+    ngx_workflow_end_t *end, ngx_str_t *worker, ngx_uint_t streamed,
+    int64_t updated)
 {
     ngx_workflow_part_t  parts[] = {
         { "session=", &task->session },
-        { "result=", result },
-        { "error=", error }
+        { "result=", &end->result },
+        { "error=", &end->error }
     };
 
+    wf_buf_adds(b, end->state);
+    wf_buf_addc(b, ' ');
+    wf_buf_add(b, task->entry.data, task->entry.len);
+    wf_buf_addc(b, ' ');
+    wf_buf_add(b, worker->data, worker->len);
+    wf_buf_addc(b, ' ');
+    wf_buf_add(b, task->claim_text.data, task->claim_text.len);
+    wf_buf_addc(b, ' ');
+    wf_buf_addu(b, task->attempt);
+    wf_buf_addc(b, ' ');
+    wf_buf_addu(b, streamed);
+    wf_buf_adds(b, " - ");
+    wf_buf_addu(b, updated);
+    wf_buf_addc(b, ' ');
     wf_buf_add(b, task->origin.data, task->origin.len);
 
     ngx_workflow_record_parts(b, parts, 3);

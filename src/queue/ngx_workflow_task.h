@@ -21,12 +21,15 @@ typedef struct {
     ngx_str_t                 id;
     ngx_str_t                 session;      /* data NULL: none */
     ngx_str_t                 input;
+    ngx_str_t                 entry;        /* its id in the stream */
     ngx_str_t                 claim_text;   /* the number of the claim, which
                                                fences what this worker does */
     ngx_uint_t                attempt;
     ngx_uint_t                taken;        /* of its events in Redis */
     ngx_uint_t                index;        /* of the next streamed event */
     ngx_uint_t                streamed;     /* published by others before */
+    ngx_uint_t                marked;       /* more is kept beside the record */
+    ngx_int_t                 updated;      /* when it was claimed */
     ngx_str_t                 reply;        /* "service\ntask_id" of the task
                                                that has sent it; len 0: none */
     ngx_str_t                 origin;       /* as in its record, which all but
@@ -41,9 +44,11 @@ typedef struct {
 
 typedef struct {
     ngx_str_t                 state;
+    ngx_str_t                 entry;
     ngx_str_t                 claim;
     ngx_str_t                 attempts;
     ngx_str_t                 streamed;
+    ngx_str_t                 marks;
     ngx_str_t                 updated;      /* milliseconds of the epoch; "-":
                                                as created */
     ngx_str_t                 created;
@@ -137,8 +142,10 @@ ngx_int_t ngx_workflow_record_parse(ngx_str_t *text,
 ngx_int_t ngx_workflow_record_task(ngx_workflow_task_t *task);
 void ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
     ngx_str_t *reply);
+/* worker: that has claimed it; updated: milliseconds of the epoch. */
 void ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
-    ngx_str_t *result, ngx_str_t *error);
+    ngx_workflow_end_t *end, ngx_str_t *worker, ngx_uint_t streamed,
+    int64_t updated);
 
 /* Its keys and channels: those of its name in a namespace. */
 ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,

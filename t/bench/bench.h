@@ -93,7 +93,7 @@ typedef struct {
     char         dead[BENCH_KEY];
 
     char         input[BENCH_TEXT];      /* of every task */
-    char         record[2 * BENCH_PAD + 64];
+    char         record[2 * BENCH_PAD + 128];
     char         result[2 * BENCH_PAD];
     char         streamed[BENCH_TEXT];   /* what is published of each */
     char         completed[BENCH_TEXT];

@@ -14,7 +14,7 @@
 
 
 #define BENCH_ENDS      64               /* tasks in a call of finish */
-#define BENCH_END_ARGS  5                /* of each of them */
+#define BENCH_END_ARGS  7                /* of each of them */
 #define BENCH_ENDS_ARGS 13               /* of all */
 
 #define BENCH_MESSAGE                                                         \
@@ -33,9 +33,16 @@ typedef struct {
 } bench_args_t;
 
 
+typedef struct {
+    char          entry[64];
+    char          record[2 * BENCH_PAD + 256];
+} bench_end_t;
+
+
 static void bench_script(redisContext *c, const char *text, char *sha);
 static void bench_arg(bench_args_t *a, const char *arg);
-static void bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim);
+static void bench_end(bench_scripts_t *s, bench_args_t *a, bench_end_t *end,
+    redisReply *claim);
 
 
 void
@@ -64,9 +71,9 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
     (void) snprintf(s->result, sizeof(s->result), "\"%.*s_result\"", n,
                     s->input + strcspn(s->input, "x"));
 
-    (void) snprintf(s->record, sizeof(s->record), "1795622461541"
-                    " cc94a25cf4023264 result=%zu\n%s", strlen(s->result),
-                    s->result);
+    (void) snprintf(s->record, sizeof(s->record), "bench 1 1 1 -"
+                    " 1795622461542 1795622461541 cc94a25cf4023264"
+                    " result=%zu\n%s", strlen(s->result), s->result);
 
     (void) snprintf(data, sizeof(data), "\"session_id\": null, \"data\":"
                     " {\"result\": %.1200s}, \"index\": 0", s->result);
@@ -140,6 +147,7 @@ bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims)
     long          calls;
     size_t        i, n;
     bench_args_t  a;
+    bench_end_t   ends[BENCH_ENDS];
 
     calls = 0;
 
@@ -162,7 +170,7 @@ bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims)
         bench_arg(&a, BENCH_CHANNEL);
 
         for (n = 0; n < BENCH_ENDS && i < claims->elements; n++, i++) {
-            bench_end(s, &a, claims->element[i]);
+            bench_end(s, &a, &ends[n], claims->element[i]);
         }
 
         if (redisAppendCommandArgv(c, a.n, a.args, a.lens) != REDIS_OK) {
@@ -177,27 +185,25 @@ bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims)
 
 
 static void
-bench_end(bench_scripts_t *s, bench_args_t *a, redisReply *claim)
+bench_end(bench_scripts_t *s, bench_args_t *a, bench_end_t *end,
+    redisReply *claim)
 {
-    char  *p;
-    int    i;
+    const char  *record;
 
-    /* the number of its claim is the fourth word of its record */
+    record = claim->element[1]->str;
 
-    p = claim->element[1]->str;
-
-    for (i = 0; i < 3 && p != NULL; i++) {
-        p = strchr(p, ' ');
-        p = p ? p + 1 : NULL;
-    }
-
-    if (p == NULL || *p != '1') {
+    if (sscanf(record, "running %63s bench 1 ", end->entry) != 1) {
         bench_die("a claim is not what it was");
     }
 
+    (void) snprintf(end->record, sizeof(end->record), "completed %s %s",
+                    end->entry, s->record);
+
     bench_arg(a, claim->element[0]->str);       /* task_id */
+    bench_arg(a, end->entry);
     bench_arg(a, "1 completed 0 1 0");          /* claim, state, index, ... */
-    bench_arg(a, s->record);
+    bench_arg(a, record);
+    bench_arg(a, end->record);
     bench_arg(a, s->completed);
     bench_arg(a, s->streamed);
 }

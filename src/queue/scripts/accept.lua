@@ -78,7 +78,6 @@ if remember > 0 then
     redis.call('SET', seen, id, 'EX', remember)
 end
 
--- include clock
 -- include next
 
 local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
@@ -90,15 +89,17 @@ local early = redis.call('PERSIST', events) == 1
 
 local function write(state, updated)
     local record = state .. ' 0 ' .. (early and 'events ' or '- ') .. updated
-                   .. ' ' .. stamp .. ' ' .. rest
+                   .. ' ' .. string.match(entry, '^%d+') .. ' ' .. rest
 
     redis.call('SET', key, record)
 
     return record
 end
 
-if worker == '' or worker == '-'
-   or not is_next(stream, leases, worker, entry, stamp)
+local claims = worker ~= '' and worker ~= '-'
+
+if not claims or not is_next(stream, leases, worker, entry,
+                              queued == 1)
 then
     write('queued ' .. entry .. ' - 0 0', '-')
 
@@ -109,10 +110,12 @@ then
     return {'accepted', outstanding()}
 end
 
+-- include clock
+
 local record = write('running ' .. entry .. ' ' .. worker .. ' 1 1', stamp)
 local claim = {id, record, input}
 
-redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
+redis.call('ZADD', leases, string.format('%d', now + lease), id)
 
 if early or kept == '1' then
     local before = early and redis.pcall('LRANGE', events, 0, 63) or {}

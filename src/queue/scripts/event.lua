@@ -59,10 +59,13 @@ if not waited or worker == '' or worker == '-' then
     return 'accepted'
 end
 
-local outstanding = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
+local queued = redis.call('XLEN', stream)
+local outstanding = queued + redis.call('ZCARD', timers)
 local state = task.saved
 
-if not state or not is_next(stream, leases, worker, task.entry, stamp) then
+if not state
+   or not is_next(stream, leases, worker, task.entry, queued == 1)
+then
     return {'accepted', outstanding}
 end
 
@@ -77,7 +80,7 @@ task.saved, task.kept = nil, true
 local record = write_task(task)
 
 redis.call('SET', key, record)
-redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
+redis.call('ZADD', leases, string.format('%d', now + lease), id)
 
 return {
     'accepted', outstanding,

@@ -6,11 +6,12 @@
 --       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
 --       channel,
 --       then for each task
---       task_id,
+--       task_id, its entry in the stream,
 --       "claim state index n more": its state ("completed" | "failed" |
 --       "cancelled" | "dead"), the index of the first message, the number of
 --       messages, the number of what follows them (0, or 7 and more),
---       its record from "created" on, completed_task ("" publish none),
+--       its record as it was claimed, its record if that has not changed since
+--       and no message was published before, completed_task ("" publish none),
 --       message..., and
 --       its own channel, input (of a dead one), session ("" none is kept here),
 --       prefix of the keys of the service whose task has sent this one ("" none
@@ -20,18 +21,33 @@
 --         any more...}
 --
 -- A dead task's input and error go to the dead-letter stream.
+--
+-- Most records are as they were claimed: the worker has written the next one
+-- then.  It gives "" for the claimed one where it knows that this cannot be.
 
 local stream, timers, leases, dead = unpack(KEYS)
 local prefix, worker, keep, session_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local workers, control = ARGV[5], ARGV[6]
 
--- include clock
 -- include task
 -- include ring
 -- include requeue
 -- include stream
 -- include give
 -- include reply
+
+-- What needs it is rare.
+
+local said
+
+local function clock()
+    if not said then
+-- include clock
+        said = stamp
+    end
+
+    return said
+end
 
 -- A key of another type makes room: see claim.lua.
 
@@ -66,71 +82,79 @@ local function head_of(text)
     return head
 end
 
-local starts, keys = {}, {}
-local at = 7
+local starts, keys, nstarts, at = {}, {}, 0, 7
 
 while at <= #ARGV do
-    local head = head_of(ARGV[at + 1])
+    local head = head_of(ARGV[at + 2])
 
-    starts[#starts + 1] = at
-    keys[#keys + 1] = prefix .. 'task:' .. ARGV[at]
-    at = at + 4 + head.n + head.more
+    nstarts = nstarts + 1
+    starts[nstarts] = at
+    keys[nstarts] = prefix .. 'task:' .. ARGV[at]
+    at = at + 6 + head.n + head.more
 end
 
 local known = redis.call('MGET', unpack(keys))
 local answers, n, ends, ids, entries, before, gone = {0}, 0, {}, {}, {}, {}, {}
 
--- A record, as far as it matters here.  Most are as they were when they were
--- claimed for the first time.
+-- of those that are not as they were claimed
+local changed = {}
 
-local first_claim = ' ' .. worker .. ' 1 1 0 - '
-
-local function fields_of(text)
-    local after = string.find(text, ' ', 9, true)
-
-    if after and string.sub(text, 1, 8) == 'running '
-       and string.sub(text, after, after + #first_claim - 1) == first_claim
-    then
-        return 'running', string.sub(text, 9, after - 1), worker, '1', '1', 0,
-               '-'
-    end
-
-    return string.match(text, '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)')
+local function forget(id)
+    gone[#gone + 1] = prefix .. 'events:' .. id
+    gone[#gone + 1] = prefix .. 'saved:' .. id
 end
 
-for i, at in ipairs(starts) do
-    local head = head_of(ARGV[at + 1])
+-- Whether it is to be ended: it is this worker's, and runs.
+
+local function check(i, id, head)
     local state, entry, owner, claim, attempts, streamed, marks
-        = fields_of(known[i] or '')
+        = string.match(known[i] or '',
+                       '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)')
+
+    answers[i + 1] = 0
 
     if owner ~= worker or claim ~= head.claim then
-        answers[i + 1] = 0
+        return false
+    end
 
-    elseif state == 'running' then
+    if state == 'running' then
         streamed = tonumber(streamed)
+        changed[i] = {entry = entry, attempts = attempts, streamed = streamed,
+                      gap = head.index > streamed and head.n > 0}
 
-        if head.index > streamed and head.n > 0 then
+        if marks ~= '-' then
+            forget(id)
+        end
+
+        return true
+    end
+
+    if state == head.state then
+        -- this very call, a second time: the first may have failed half way
+        answers[i + 1] = 1
+        before[#before + 1] = {i, entry}
+        forget(id)
+    end
+
+    return false
+end
+
+for i = 1, nstarts do
+    local at = starts[i]
+    local id, entry = ARGV[at], ARGV[at + 1]
+    local is_plain = known[i] == ARGV[at + 3]
+
+    if is_plain or check(i, id, head_of(ARGV[at + 2])) then
+        local was = changed[i]
+
+        if was and was.gap then
             return redis.error_reply(gap)
         end
 
         n = n + 1
+        ends[n], ids[n] = i, id
+        entries[n] = was and was.entry or entry
         answers[i + 1] = 1
-        ids[n], entries[n] = ARGV[at], entry
-        ends[n] = {at, head, keys[i], entry, attempts, streamed}
-
-        if marks ~= '-' then
-            gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
-            gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
-        end
-    elseif state == head.state then
-        -- this very call, a second time: the first may have failed half way
-        answers[i + 1] = 1
-        before[#before + 1] = {at, head, entry}
-        gone[#gone + 1] = prefix .. 'events:' .. ARGV[at]
-        gone[#gone + 1] = prefix .. 'saved:' .. ARGV[at]
-
-    else
-        answers[i + 1] = 0
     end
 end
 
@@ -142,41 +166,51 @@ if n > 0 then
     redis.call('ZREM', leases, unpack(ids))
 end
 
-for _, e in ipairs(ends) do
-    local at, head, key, entry, attempts, streamed = unpack(e)
-    local id, _, record, completed = unpack(ARGV, at, at + 3)
-    local state, index, first, last = head.state, head.index, at + 4,
-                                      at + 3 + head.n
-    local channel = head.more > 0 and ARGV[last + 1] or control
+-- The record of one that has changed, from "created" on as the worker has it.
 
-    for i = first, last do
+local function record_of(text, was, head, streamed)
+    return head.state .. ' ' .. was.entry .. ' ' .. worker .. ' ' .. head.claim
+           .. ' ' .. was.attempts .. ' ' .. streamed .. ' - ' .. clock()
+           .. string.match(text, '^' .. string.rep('%S+ ', 7) .. '%S+( .*)$')
+end
+
+for k = 1, n do
+    local i = ends[k]
+    local at, was = starts[i], changed[i]
+    local head, text, completed = head_of(ARGV[at + 2]), ARGV[at + 4],
+                                  ARGV[at + 5]
+    local index, first, last = head.index, at + 6, at + 5 + head.n
+    local channel = head.more > 0 and ARGV[last + 1] or control
+    local streamed = was and was.streamed or index
+
+    for j = first, last do
         -- the last one, a StopEvent, has the first index that is free
-        if index == streamed or i == last then
-            redis.call('PUBLISH', channel, ARGV[i])
+        if index == streamed or j == last then
+            redis.call('PUBLISH', channel, ARGV[j])
             streamed = streamed + 1
         end
 
         index = index + 1
     end
 
-    local text = state .. ' ' .. entry .. ' ' .. worker .. ' ' .. head.claim
-                 .. ' ' .. attempts .. ' ' .. streamed .. ' - ' .. stamp .. ' '
-                 .. record
+    if was then
+        text = record_of(text, was, head, streamed)
+    end
 
-    redis.call('SET', key, text, 'EX', keep)
+    redis.call('SET', keys[i], text, 'EX', keep)
 
     if head.more > 0 then
         local set = last + 8
         local input, session = ARGV[last + 2], ARGV[last + 3]
 
-        if state == 'dead' then
+        if head.state == 'dead' then
             local task = read_task(text)
 
-            write('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', id,
+            write('XADD', dead, 'MAXLEN', '~', 10000, '*', 'task', ARGV[at],
                   'session', task.session or '', 'input', input, 'error',
-                  task.error or '', 'attempts', attempts,
+                  task.error or '', 'attempts', task.attempts,
                   'created', string.match(task.origin, '^%d+'),
-                  'updated', stamp)
+                  'updated', task.updated)
         end
 
         -- tasks of a session that run at a time overwrite each other key by key
@@ -204,25 +238,29 @@ end
 -- To those that have not ended, here or before.  A result that comes twice is
 -- taken once.
 
-local function reply_for(at, head)
+local function reply_for(at)
+    local head = head_of(ARGV[at + 2])
+
     if head.more > 0 then
-        local last = at + 3 + head.n
+        local last = at + 5 + head.n
         local parent, service, id, event = unpack(ARGV, last + 4, last + 7)
 
         if parent ~= '' then
-            reply_to(parent, id, event, stamp, workers, service)
+            reply_to(parent, id, event, clock(), workers, service)
         end
     end
 end
 
-for _, e in ipairs(ends) do
-    reply_for(e[1], e[2])
+for k = 1, n do
+    reply_for(starts[ends[k]])
 end
 
 for _, e in ipairs(before) do
-    reply_for(e[1], e[2])
+    local i, entry = unpack(e)
+
+    reply_for(starts[i])
     n = n + 1
-    entries[n] = e[3]
+    entries[n] = entry
 end
 
 if n > 0 then

@@ -53,6 +53,14 @@ sub ends {
 submit('first');
 ends('first');
 
+# When it ended is told by Redis' clock, as when it came.
+
+my $first = task_in($r, 'echo', 'first');
+my ($seconds, $us) = $r->time;
+cmp_ok($first->{updated}, '>=', $first->{created}, 'not ended before it came');
+cmp_ok($first->{updated}, '<=', $seconds * 1000 + $us / 1000 + 5, 'nor later');
+is($first->{streamed}, 1, 'with its StopEvent');
+
 
 # A session's key that is none: its task is run without, and so are the others.
 

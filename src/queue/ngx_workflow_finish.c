@@ -174,7 +174,7 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_record_end(&record, task, end, &consumer->queue->worker,
                             messages->first + messages->n,
-                            consumer->clock + (int64_t) ngx_current_msec);
+                            consumer->clock + (off_t) ngx_current_msec);
 
     len = ngx_snprintf(head, sizeof(head), "%V %s %ui %ui %ui",
                        &task->claim_text, end->state, messages->first,
@@ -237,7 +237,7 @@ ngx_workflow_finish_event(ngx_event_t *ev)
         next = ngx_queue_next(q);
         ends = ngx_queue_data(q, ngx_workflow_ends_t, link);
 
-        if (ends->sent
+        if (ends->sent || ends->n == 0
             || (consumer->nsent && !ngx_workflow_finish_is_full(ends)))
         {
             continue;

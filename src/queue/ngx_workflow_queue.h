@@ -119,7 +119,7 @@ struct ngx_workflow_consumer_s {
     ngx_queue_t                 ends;         /* tasks that end, see
                                                  ngx_workflow_finish.c */
     ngx_uint_t                  nsent;        /* calls for them under way */
-    int64_t                     clock;        /* Redis' clock less
+    off_t                       clock;        /* Redis' clock less
                                                  ngx_current_msec; 0: it is
                                                  not known */
     ngx_event_t                 finish;

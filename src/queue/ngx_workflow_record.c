@@ -112,7 +112,8 @@ ngx_workflow_record_parse(ngx_str_t *text, ngx_workflow_record_t *record)
 ngx_int_t
 ngx_workflow_record_task(ngx_workflow_task_t *task)
 {
-    ngx_int_t              attempts, streamed, updated;
+    off_t                  updated;
+    ngx_int_t              attempts, streamed;
     ngx_workflow_record_t  record;
 
     if (ngx_workflow_record_parse(&task->record, &record) != NGX_OK) {
@@ -121,7 +122,7 @@ ngx_workflow_record_task(ngx_workflow_task_t *task)
 
     attempts = ngx_atoi(record.attempts.data, record.attempts.len);
     streamed = ngx_atoi(record.streamed.data, record.streamed.len);
-    updated = ngx_atoi(record.updated.data, record.updated.len);
+    updated = ngx_atoof(record.updated.data, record.updated.len);
 
     if (attempts == NGX_ERROR || streamed == NGX_ERROR || updated == NGX_ERROR)
     {
@@ -205,7 +206,7 @@ ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
 void
 ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
     ngx_workflow_end_t *end, ngx_str_t *worker, ngx_uint_t streamed,
-    int64_t updated)
+    off_t updated)
 {
     ngx_workflow_part_t  parts[] = {
         { "session=", &task->session },

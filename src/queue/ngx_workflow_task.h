@@ -29,7 +29,8 @@ typedef struct {
     ngx_uint_t                index;        /* of the next streamed event */
     ngx_uint_t                streamed;     /* published by others before */
     ngx_uint_t                marked;       /* more is kept beside the record */
-    ngx_int_t                 updated;      /* when it was claimed */
+    off_t                     updated;      /* when it was claimed, in
+                                               milliseconds of the epoch */
     ngx_str_t                 reply;        /* "service\ntask_id" of the task
                                                that has sent it; len 0: none */
     ngx_str_t                 origin;       /* as in its record, which all but
@@ -145,7 +146,7 @@ void ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
 /* worker: that has claimed it; updated: milliseconds of the epoch. */
 void ngx_workflow_record_end(wf_buf_t *b, ngx_workflow_task_t *task,
     ngx_workflow_end_t *end, ngx_str_t *worker, ngx_uint_t streamed,
-    int64_t updated);
+    off_t updated);
 
 /* Its keys and channels: those of its name in a namespace. */
 ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,

@@ -532,7 +532,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
     /* what is repeated was claimed before */
 
     if (!service->recovering) {
-        service->consumer.clock = task.updated - (int64_t) ngx_current_msec;
+        service->consumer.clock = task.updated - (off_t) ngx_current_msec;
     }
 
     run = ngx_workflow_run_find(service, &task.id);

@@ -115,7 +115,7 @@ end
 local record = write('running ' .. entry .. ' ' .. worker .. ' 1 1', stamp)
 local claim = {id, record, input}
 
-redis.call('ZADD', leases, string.format('%d', now + lease), id)
+redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
 
 if early or kept == '1' then
     local before = early and redis.pcall('LRANGE', events, 0, 63) or {}

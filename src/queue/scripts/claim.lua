@@ -30,7 +30,7 @@ local sessions = ARGV[7] == '1'
 -- include ring
 -- include requeue
 
-local deadline = string.format('%d', now + lease)
+local deadline = string.format('%.0f', now + lease)
 local claims, nclaims, size = {0, 0}, 2, 0
 local enough = 4 * 1024 * 1024
 

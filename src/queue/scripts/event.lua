@@ -80,7 +80,7 @@ task.saved, task.kept = nil, true
 local record = write_task(task)
 
 redis.call('SET', key, record)
-redis.call('ZADD', leases, string.format('%d', now + lease), id)
+redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
 
 return {
     'accepted', outstanding,

@@ -141,8 +141,8 @@ end
 
 for i = 1, nstarts do
     local at = starts[i]
-    local id, entry = ARGV[at], ARGV[at + 1]
-    local is_plain = known[i] == ARGV[at + 3]
+    local id, entry, claimed = ARGV[at], ARGV[at + 1], ARGV[at + 3]
+    local is_plain = claimed ~= '' and known[i] == claimed
 
     if is_plain or check(i, id, head_of(ARGV[at + 2])) then
         local was = changed[i]

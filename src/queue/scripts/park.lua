@@ -69,6 +69,6 @@ task.events, task.kept = nil, nil
 
 redis.call('SET', key, write_task(task))
 redis.call('ZADD', timers,
-           wait > 0 and string.format('%d', now + wait) or '+inf', id)
+           wait > 0 and string.format('%.0f', now + wait) or '+inf', id)
 
 return {'parked', outstanding()}

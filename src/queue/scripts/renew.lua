@@ -12,7 +12,7 @@ local prefix, worker, lease = ARGV[1], ARGV[2], ARGV[3]
 -- include clock
 -- include task
 
-local deadline = string.format('%d', now + lease)
+local deadline = string.format('%.0f', now + lease)
 local answers = {}
 
 -- a first write that Redis allows when it is out of memory allows those

@@ -51,6 +51,6 @@ task.state, task.input, task.error = 'queued', input, failure
 task.entry, task.updated = '-', stamp
 
 redis.call('SET', key, write_task(task))
-redis.call('ZADD', timers, string.format('%d', now + wait), id)
+redis.call('ZADD', timers, string.format('%.0f', now + wait), id)
 
 return {1, outstanding()}

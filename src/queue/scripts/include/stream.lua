@@ -19,5 +19,5 @@ local function stream_events(task, channel, index, first, last)
         index = index + 1
     end
 
-    task.streamed = string.format('%d', streamed)
+    task.streamed = string.format('%.0f', streamed)
 end

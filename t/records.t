@@ -48,6 +48,8 @@ sub ends {
     is(task_in($r, $service, $id)->{state}, 'completed', "$id: completed");
     wait_for { !$r->xlen("{llama_deploy.$service}:queue") } 10, 'the queue';
     is($r->zcard("{llama_deploy.$service}:leases"), 0, "$id: no lease");
+    is($r->exists("{llama_deploy.$service}:$_:$id"), 0, "$id: no $_")
+        for qw(events saved);
 }
 
 submit('first');

@@ -163,12 +163,10 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
 
     claimed = task->record;
 
-    /* its time, the marks and the number that is streamed are the script's
-     * to find out else */
+    /* what else is kept of it, and what it has streamed, is the script's to
+     * find out */
 
-    if (consumer->clock == 0 || task->marked
-        || messages->first != task->streamed)
-    {
+    if (task->marked || messages->first != task->streamed) {
         claimed.len = 0;
     }
 

@@ -120,8 +120,8 @@ struct ngx_workflow_consumer_s {
                                                  ngx_workflow_finish.c */
     ngx_uint_t                  nsent;        /* calls for them under way */
     off_t                       clock;        /* Redis' clock less
-                                                 ngx_current_msec; 0: it is
-                                                 not known */
+                                                 ngx_current_msec; 0: nothing
+                                                 was claimed yet */
     ngx_event_t                 finish;
 
     unsigned                    hungry:1;     /* has a free slot */

@@ -531,7 +531,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
 
     /* what is repeated was claimed before */
 
-    if (!service->recovering) {
+    if (!service->recovering || service->consumer.clock == 0) {
         service->consumer.clock = task.updated - (off_t) ngx_current_msec;
     }
 

@@ -98,9 +98,7 @@ end
 
 local claims = worker ~= '' and worker ~= '-'
 
-if not claims or not is_next(stream, leases, worker, entry,
-                              queued == 1)
-then
+if not claims or not is_next(stream, leases, worker, entry, queued == 1) then
     write('queued ' .. entry .. ' - 0 0', '-')
 
     if worker == '' and redis.call('LLEN', bell) == 0 then

@@ -510,15 +510,30 @@ class Bug25(Bugs):
 
     def test_sent_twice_by_the_control_plane(self):
         session = self.session()
-        task = {"input": "{}", "agent_id": "counter",
-                "task_id": harness.unique()}
-        for _ in range(2):
+        gate = self.gate()
+        task = {"agent_id": "interop", "task_id": harness.unique(),
+                "input": json.dumps({"stream": 1, "gate": gate.path,
+                                     "set": {"a": 1}})}
+
+        def send():
             harness.http.post(
                 f"{self.control_plane.url}/sessions/{session}/tasks",
                 json=task).raise_for_status()
+
+        # While it takes a task it writes the session back as it was before,
+        # over what others have saved meanwhile: 4.3/a.
+        send()
+        send()
+        self.wire.waits(task["task_id"])
+        gate.open()
         self.control_plane.result(session, task["task_id"])
-        self.assertEqual(self.control_plane.run(session, "counter"), "2")
+        self.assertEqual(self.value("interop", session, get=["a"]), {"a": 1})
+        send()
+
+        # what ran again would have ended before this one
+        self.value("interop", session)
         self.wire.completed(task["task_id"])
+        self.assertEqual(len(self.wire.streamed(task["task_id"])), 2)
 
 
 class Bug27(Bugs):

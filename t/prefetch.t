@@ -10,6 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 use Workflow;
 use Workflow::Plugin;
+use Workflow::Proxy;
 use Workflow::Record;
 
 my $plugin = Workflow::Plugin->new('stairs');
@@ -26,17 +27,23 @@ close $file;
 chmod 0755, "$dir";
 chmod 0666, $begun;
 
+sub begun {
+    open my $file, '<', $begun or die "$begun: $!";
+    return map { /^(\S+) / ? ($1 => 1) : () } <$file>;
+}
+
 sub has_begun {
     my ($id) = @_;
-    open my $file, '<', $begun or die "$begun: $!";
-    return scalar grep { /^\Q$id\E / } <$file>;
+    my %begun = begun();
+    return $begun{$id};
 }
 
 sub nginx {
-    my ($service) = @_;
+    my ($service, $url) = @_;
+    $url //= $redis->url;
     my $nginx = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
 workflow_load @{[ $plugin->path ]};
-workflow_queue tasks { url @{[ $redis->url ]}; topic_namespace llama_deploy; }
+workflow_queue tasks { url $url; topic_namespace llama_deploy; }
 workflow_service stairs { workflow stairs; queue tasks; timeout 60s;
     max_concurrent_tasks 1; $service }
 HTTP
@@ -162,6 +169,27 @@ sub blocked {
     wait_for { in('completed', $slow) } 10, 'the slow one';
     wait_for { 19 == in('completed', @behind) } 10, 'the others';
     is(field($last, 'state'), 'cancelled', 'and is not run');
+    ended($nginx);
+}
+
+
+# They begin as slots become free, also while Redis is asked for more.
+
+{
+    my $proxy = Workflow::Proxy->new($redis->port);
+    my @ids = map { submit(0) } 1 .. 4000;
+    my $nginx = nginx('', $proxy->url);
+
+    wait_for { has_begun($ids[500]) } 20, 'some to have begun';
+    $proxy->hold;
+    my @claimed = $r->zrange('{llama_deploy.stairs}:leases', 0, -1);
+    cmp_ok(scalar @claimed, '>', 1, 'some are claimed ahead');
+    wait_for { my %begun = begun(); !grep { !$begun{$_} } @claimed } 5,
+        'what is claimed to begin';
+    pass('what is claimed begins');
+    $proxy->heal;
+    wait_for { !$r->xlen('{llama_deploy.stairs}:queue') } 20, 'all to end';
+    is(scalar in('completed', @ids), 4000, 'all end');
     ended($nginx);
 }
 

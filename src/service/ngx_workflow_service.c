@@ -375,13 +375,17 @@ ngx_workflow_service_claim(ngx_event_t *ev)
 
     service = ev->data;
 
-    if (!service->running || service->leaving || service->claiming
+    if (!service->running || service->leaving
         || ngx_exiting || ngx_quit || ngx_terminate)
     {
         return;
     }
 
     ngx_workflow_prefetch_begin(service);
+
+    if (service->claiming) {
+        return;
+    }
 
     n = ngx_workflow_prefetch_count(service);
     n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);

@@ -15,7 +15,7 @@ ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_str_t *ns,
 
     len = ns->len + name->len + sizeof("{.}:control_plane");
 
-    p = ngx_pnalloc(pool, 11 * len);
+    p = ngx_pnalloc(pool, 12 * len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -63,6 +63,10 @@ ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer, ngx_str_t *ns,
     consumer->dead.data = p;
     p = ngx_sprintf(p, "%Vdead", &consumer->prefix);
     consumer->dead.len = p - consumer->dead.data;
+
+    consumer->epoch.key.data = p;
+    p = ngx_sprintf(p, "%Vepoch", &consumer->prefix);
+    consumer->epoch.key.len = p - consumer->epoch.key.data;
 
     ngx_queue_init(&consumer->ends);
 

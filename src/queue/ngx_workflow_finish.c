@@ -1,14 +1,12 @@
 /*
- * Tasks that end, several in one call of the script.  While a call is under way
- * those that end are collected for the next one: one at a time when there is
- * little to do, and many when there is much.
+ * Tasks that end, several in one call: a transaction for those that are as they
+ * were claimed, a script for others.  While a call is under way those that end
+ * are collected for the next one: one at a time when there is little to do, and
+ * many when there is much.
  */
 
-#include "ngx_workflow_task.h"
+#include "ngx_workflow_ends.h"
 
-
-#define NGX_WORKFLOW_MAX_ENDS       64
-#define NGX_WORKFLOW_MAX_ENDS_SIZE  (1024 * 1024)
 
 /* of what follows for each task, beside messages, and of what does for some,
  * beside keys and values */
@@ -19,37 +17,21 @@
 #define NGX_WORKFLOW_ENDS_AGAIN     100
 
 
-struct ngx_workflow_ends_s {
-    ngx_queue_t                 link;        /* in consumer->ends */
-    ngx_workflow_consumer_t    *consumer;
-    time_t                      ttl;
-    time_t                      session_ttl;
-    wf_buf_t                    text;        /* arguments, as they are sent */
-    ngx_uint_t                  nargs;
-    ngx_uint_t                  n;
-    ngx_workflow_finish_pt      handlers[NGX_WORKFLOW_MAX_ENDS];
-    void                       *data[NGX_WORKFLOW_MAX_ENDS];
-    unsigned                    sent:1;
-};
-
-
 static ngx_workflow_ends_t *ngx_workflow_finish_ends(
-    ngx_workflow_consumer_t *consumer, ngx_workflow_end_t *end);
+    ngx_workflow_consumer_t *consumer, ngx_workflow_end_t *end,
+    ngx_uint_t epoch);
 static ngx_uint_t ngx_workflow_finish_more(ngx_workflow_task_t *task,
     ngx_workflow_end_t *end);
 static void ngx_workflow_finish_add(wf_buf_t *b,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task,
     ngx_workflow_end_t *end, ngx_workflow_messages_t *messages,
-    ngx_uint_t more);
+    ngx_uint_t known, ngx_uint_t more);
 static ngx_uint_t ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_event(ngx_event_t *ev);
 static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_replied(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_finish_free(ngx_workflow_ends_t *ends);
-static void ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len);
-static void ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s);
-static void ngx_workflow_finish_number(wf_buf_t *b, uint64_t n);
 
 
 ngx_int_t
@@ -59,18 +41,30 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     void *data)
 {
     size_t                len;
-    ngx_uint_t            more;
+    ngx_uint_t            known, more;
     ngx_workflow_ends_t  *ends;
 
-    ends = ngx_workflow_finish_ends(consumer, end);
+    /* its record is as it was claimed, unless somebody else has changed it;
+     * else what is kept of it, and what it has streamed, is the script's to
+     * find out */
+
+    known = !task->marked && messages->first == task->streamed;
+
+    more = ngx_workflow_finish_more(task, end);
+
+    /* for one task a script has the shorter way */
+
+    ends = ngx_workflow_finish_ends(consumer, end,
+                                    known && more == 0 && !end->alone
+                                    ? task->epoch : 0);
     if (ends == NULL) {
         return NGX_ERROR;
     }
 
     len = ends->text.len;
-    more = ngx_workflow_finish_more(task, end);
 
-    ngx_workflow_finish_add(&ends->text, consumer, task, end, messages, more);
+    ngx_workflow_finish_add(&ends->text, consumer, task, end, messages, known,
+                            more);
 
     if (ends->text.failed) {
 
@@ -82,6 +76,7 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     }
 
     ends->nargs += NGX_WORKFLOW_END_ARGS + messages->n + more;
+    ends->messages[ends->n] = messages->n;
     ends->handlers[ends->n] = handler;
     ends->data[ends->n++] = data;
 
@@ -95,20 +90,24 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
 }
 
 
-/* What is being collected. */
+/* What is being collected of that epoch. */
 
 static ngx_workflow_ends_t *
 ngx_workflow_finish_ends(ngx_workflow_consumer_t *consumer,
-    ngx_workflow_end_t *end)
+    ngx_workflow_end_t *end, ngx_uint_t epoch)
 {
     ngx_queue_t          *q;
     ngx_workflow_ends_t  *ends;
 
-    if (!ngx_queue_empty(&consumer->ends)) {
-        q = ngx_queue_last(&consumer->ends);
+    for (q = ngx_queue_head(&consumer->ends);
+         q != ngx_queue_sentinel(&consumer->ends);
+         q = ngx_queue_next(q))
+    {
         ends = ngx_queue_data(q, ngx_workflow_ends_t, link);
 
-        if (!ends->sent && !ngx_workflow_finish_is_full(ends)) {
+        if (!ends->sent && !ngx_workflow_finish_is_full(ends)
+            && ends->epoch == epoch)
+        {
             return ends;
         }
     }
@@ -119,6 +118,7 @@ ngx_workflow_finish_ends(ngx_workflow_consumer_t *consumer,
     }
 
     ends->consumer = consumer;
+    ends->epoch = epoch;
     ends->ttl = end->ttl;
     ends->session_ttl = end->session_ttl;
 
@@ -153,7 +153,7 @@ ngx_workflow_finish_more(ngx_workflow_task_t *task, ngx_workflow_end_t *end)
 static void
 ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
     ngx_workflow_task_t *task, ngx_workflow_end_t *end,
-    ngx_workflow_messages_t *messages, ngx_uint_t more)
+    ngx_workflow_messages_t *messages, ngx_uint_t known, ngx_uint_t more)
 {
     size_t      len;
     u_char      head[sizeof("cancelled") + 4 * (NGX_INT64_LEN + 1)];
@@ -163,10 +163,7 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
 
     claimed = task->record;
 
-    /* what else is kept of it, and what it has streamed, is the script's to
-     * find out */
-
-    if (task->marked || messages->first != task->streamed) {
+    if (!known) {
         claimed.len = 0;
     }
 
@@ -222,6 +219,7 @@ ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends)
 static void
 ngx_workflow_finish_event(ngx_event_t *ev)
 {
+    ngx_int_t                 rc;
     ngx_queue_t              *q, *next;
     ngx_workflow_ends_t      *ends;
     ngx_workflow_consumer_t  *consumer;
@@ -241,7 +239,10 @@ ngx_workflow_finish_event(ngx_event_t *ev)
             continue;
         }
 
-        if (ngx_workflow_finish_send(ends) != NGX_OK) {
+        rc = ngx_workflow_exec_may(ends) ? ngx_workflow_exec_send(ends)
+                                         : ngx_workflow_finish_send(ends);
+
+        if (rc != NGX_OK) {
             ngx_add_timer(ev, NGX_WORKFLOW_ENDS_AGAIN);
             return;
         }
@@ -260,18 +261,19 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     /* EVALSHA, sum, number of keys, keys, and what the tasks have in common */
 
     wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, 3 + 4 + 6 + ends->nargs);
+    wf_buf_addu(&b, 3 + 5 + 7 + ends->nargs);
     wf_buf_adds(&b, "\r\n");
 
     ngx_workflow_finish_arg(&b, "EVALSHA", 7);
     ngx_workflow_finish_arg(&b,
                        ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_FINISH), 40);
-    ngx_workflow_finish_number(&b, 4);
+    ngx_workflow_finish_number(&b, 5);
 
     ngx_workflow_finish_str(&b, &consumer->stream);
     ngx_workflow_finish_str(&b, &consumer->timers);
     ngx_workflow_finish_str(&b, &consumer->leases);
     ngx_workflow_finish_str(&b, &consumer->dead);
+    ngx_workflow_finish_str(&b, &consumer->epoch.key);
 
     ngx_workflow_finish_str(&b, &consumer->prefix);
     ngx_workflow_finish_str(&b, &consumer->queue->worker);
@@ -279,6 +281,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     ngx_workflow_finish_number(&b, ends->session_ttl);
     ngx_workflow_finish_str(&b, &consumer->workers);
     ngx_workflow_finish_str(&b, &consumer->control);
+    ngx_workflow_finish_number(&b, ngx_workflow_exec_asks(consumer));
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
 
@@ -300,15 +303,45 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
 }
 
 
+void
+ngx_workflow_finish_again(ngx_workflow_ends_t *ends)
+{
+    ends->epoch = 0;
+    ends->sent = 0;
+    ends->consumer->nsent--;
+
+    ngx_post_event(&ends->consumer->finish, &ngx_posted_events);
+}
+
+
 static void
 ngx_workflow_finish_replied(ngx_workflow_call_t *call, redisReply *reply)
 {
-    ngx_uint_t                i;
-    redisReply               *outstanding, *answer;
-    ngx_workflow_ends_t      *ends;
-    ngx_workflow_consumer_t  *consumer;
+    ngx_workflow_ends_t  *ends;
+
+    static redisReply    *none[NGX_WORKFLOW_MAX_ENDS];
 
     ends = call->data;
+
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == ends->n + 2) {
+        ngx_workflow_exec_epoch(ends->consumer, reply->element[1]);
+        ngx_workflow_finish_done(ends, &reply->element[2], reply->element[0]);
+
+    } else {
+        ngx_workflow_finish_done(ends, none, NULL);
+    }
+}
+
+
+void
+ngx_workflow_finish_done(ngx_workflow_ends_t *ends, redisReply **answers,
+    redisReply *outstanding)
+{
+    ngx_uint_t                i;
+    ngx_workflow_consumer_t  *consumer;
+
+    static redisReply  ours = { .type = REDIS_REPLY_INTEGER, .integer = 1 };
+
     consumer = ends->consumer;
 
     consumer->nsent--;
@@ -318,16 +351,8 @@ ngx_workflow_finish_replied(ngx_workflow_call_t *call, redisReply *reply)
     }
 
     for (i = 0; i < ends->n; i++) {
-        outstanding = NULL;
-        answer = NULL;
-
-        if (reply->type == REDIS_REPLY_ARRAY && reply->elements == ends->n + 1)
-        {
-            outstanding = reply->element[0];
-            answer = reply->element[i + 1];
-        }
-
-        ends->handlers[i](ends->data[i], answer, outstanding);
+        ends->handlers[i](ends->data[i], answers ? answers[i] : &ours,
+                          outstanding);
     }
 
     ngx_workflow_finish_free(ends);
@@ -384,7 +409,7 @@ ngx_workflow_finish_free(ngx_workflow_ends_t *ends)
 }
 
 
-static void
+void
 ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len)
 {
     wf_buf_addc(b, '$');
@@ -395,14 +420,14 @@ ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len)
 }
 
 
-static void
+void
 ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s)
 {
     ngx_workflow_finish_arg(b, s->data, s->len);
 }
 
 
-static void
+void
 ngx_workflow_finish_number(wf_buf_t *b, uint64_t n)
 {
     size_t  len;

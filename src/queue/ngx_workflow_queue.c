@@ -165,6 +165,8 @@ ngx_workflow_queue_lost(ngx_workflow_redis_t *redis)
     queue->is_ready = 0;
     queue->loading = 0;
 
+    ngx_workflow_exec_lost(queue);
+
     queue->listening(queue);
 }
 
@@ -231,6 +233,7 @@ ngx_workflow_queue_loaded(ngx_workflow_command_t *command, redisReply *reply)
     queue->is_ready = 1;
     queue->listening(queue);
 
+    ngx_workflow_exec_open(queue);
     ngx_workflow_queue_send(queue);
 
     for (q = ngx_queue_head(&queue->consumers);

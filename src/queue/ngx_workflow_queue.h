@@ -24,6 +24,20 @@ typedef struct ngx_workflow_call_s      ngx_workflow_call_t;
 typedef struct ngx_workflow_ends_s      ngx_workflow_ends_t;
 
 
+/* Of a service, see ngx_workflow_exec.c. */
+
+#define NGX_WORKFLOW_EPOCH_LEN  32
+
+typedef struct {
+    ngx_str_t                   key;
+    ngx_str_t                   value;        /* the last that was told */
+    u_char                      value_buf[NGX_WORKFLOW_EPOCH_LEN];
+    ngx_uint_t                  n;            /* rises with a new value; 0: none
+                                                 was told yet */
+    unsigned                    doubtful:1;   /* it may be another one now */
+} ngx_workflow_epoch_t;
+
+
 struct ngx_workflow_queue_s {
     ngx_str_t                   name;
     ngx_str_t                   topic_namespace;  /* len 0: not configured */
@@ -43,6 +57,9 @@ struct ngx_workflow_queue_s {
     ngx_workflow_command_t      loaded;
     ngx_uint_t                  loading;      /* scripts not yet answered */
     ngx_event_t                 retry;
+    ngx_workflow_command_t      tried;        /* whether Redis allows what
+                                                 transactions need */
+    ngx_uint_t                  trying;       /* answers that are to come */
 
     ngx_workflow_redis_t        blocking;
     ngx_workflow_command_t      ring;
@@ -62,6 +79,7 @@ struct ngx_workflow_queue_s {
 
     unsigned                    is_open:1;
     unsigned                    is_ready:1;
+    unsigned                    may_exec:1;   /* transactions */
     unsigned                    ringing:1;    /* a blocking read under way */
     unsigned                    unblocking:1;
     unsigned                    leaving:1;
@@ -94,6 +112,7 @@ struct ngx_workflow_consumer_s {
     ngx_str_t                   timers;
     ngx_str_t                   leases;
     ngx_str_t                   dead;
+    ngx_workflow_epoch_t        epoch;
 
     /* the queue can be talked to (again) */
     void                      (*ready)(ngx_workflow_consumer_t *consumer);
@@ -170,6 +189,7 @@ typedef enum {
     NGX_WORKFLOW_SCRIPT_EMIT,
     NGX_WORKFLOW_SCRIPT_EVENT,
     NGX_WORKFLOW_SCRIPT_FINISH,
+    NGX_WORKFLOW_SCRIPT_GUARD,
     NGX_WORKFLOW_SCRIPT_LOCK,
     NGX_WORKFLOW_SCRIPT_PARK,
     NGX_WORKFLOW_SCRIPT_REAP,
@@ -250,6 +270,10 @@ void ngx_workflow_release(void);
  * connection is closed */
 void ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer);
 void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
+
+/* ngx_workflow_exec.c: a connection is ready; it is lost */
+void ngx_workflow_exec_open(ngx_workflow_queue_t *queue);
+void ngx_workflow_exec_lost(ngx_workflow_queue_t *queue);
 
 /* ngx_workflow_script.c */
 void ngx_workflow_script_init(void);

@@ -134,7 +134,7 @@ ngx_workflow_record_task(ngx_workflow_task_t *task)
     task->attempt = attempts;
     task->streamed = streamed;
     task->updated = updated;
-    task->marked = record.marks.len != 1 || record.marks.data[0] != '-';
+    task->marked |= record.marks.len != 1 || record.marks.data[0] != '-';
     task->reply = record.reply;
     task->origin = record.origin;
 

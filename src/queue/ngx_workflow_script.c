@@ -29,6 +29,7 @@ static ngx_workflow_script_t  ngx_workflow_scripts[] = {
     ngx_workflow_script(emit),
     ngx_workflow_script(event),
     ngx_workflow_script(finish),
+    ngx_workflow_script(guard),
     ngx_workflow_script(lock),
     ngx_workflow_script(park),
     ngx_workflow_script(reap),

@@ -105,7 +105,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_keys(&keys, consumer, &s->task_id);
     ngx_workflow_keys_seen(&keys, consumer, &s->task_id, &s->message_id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 8);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_EVENT, 9);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &keys.events);
@@ -114,6 +114,7 @@ ngx_workflow_task_event(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &keys.seen);
     ngx_workflow_args_str(&args, &consumer->leases);
     ngx_workflow_args_str(&args, &keys.saved);
+    ngx_workflow_args_str(&args, &consumer->epoch.key);
 
     ngx_workflow_args_str(&args, &s->task_id);
     ngx_workflow_args_str(&args, &s->input);
@@ -183,11 +184,12 @@ ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
 {
     ngx_workflow_args_t  args;
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CLAIM, 4);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_CLAIM, 5);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &consumer->bell);
     ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &consumer->epoch.key);
 
     ngx_workflow_args_str(&args, &consumer->prefix);
     ngx_workflow_args_str(&args, &consumer->queue->worker);
@@ -366,6 +368,8 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
 {
     ngx_workflow_args_t  args;
     ngx_workflow_keys_t  keys;
+
+    task->marked = 1;
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 

@@ -29,6 +29,8 @@ typedef struct {
     ngx_uint_t                index;        /* of the next streamed event */
     ngx_uint_t                streamed;     /* published by others before */
     ngx_uint_t                marked;       /* more is kept beside the record */
+    ngx_uint_t                epoch;        /* of the service, when claimed; 0:
+                                               it was not known */
     off_t                     updated;      /* when it was claimed, in
                                                milliseconds of the epoch */
     ngx_str_t                 reply;        /* "service\ntask_id" of the task
@@ -120,6 +122,7 @@ typedef struct {
     ngx_str_t                 sender_keys;  /* their prefix, */
     ngx_str_t                 sender_id;    /* that task, */
     ngx_str_t                 event;        /* and what it is given */
+    ngx_uint_t                alone;        /* no others end with it */
 } ngx_workflow_end_t;
 
 

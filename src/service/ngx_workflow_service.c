@@ -539,6 +539,8 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         service->consumer.clock = task.updated - (off_t) ngx_current_msec;
     }
 
+    task.epoch = service->consumer.epoch.n;
+
     run = ngx_workflow_run_find(service, &task.id);
 
     if (run) {

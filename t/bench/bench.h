@@ -77,7 +77,9 @@ redisReply *bench_reply(redisContext *c);
 void bench_flush(redisContext *c);
 
 
-/* The module's scripts, as the module calls them. */
+/* The module's scripts and its transaction, as the module sends them. */
+
+#define BENCH_ENDS  64                   /* tasks in one */
 
 typedef struct {
     char         accept[64];             /* SHA1 */
@@ -91,20 +93,36 @@ typedef struct {
     char         timers[BENCH_KEY];
     char         leases[BENCH_KEY];
     char         dead[BENCH_KEY];
+    char         epoch[BENCH_KEY];
 
     char         input[BENCH_TEXT];      /* of every task */
     char         record[2 * BENCH_PAD + 128];
     char         result[2 * BENCH_PAD];
     char         streamed[BENCH_TEXT];   /* what is published of each */
     char         completed[BENCH_TEXT];
+
+    const char  *guard;
 } bench_scripts_t;
+
+
+typedef struct {
+    char         entry[64];
+    char         record[2 * BENCH_PAD + 256];
+} bench_end_t;
 
 
 void bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c);
 void bench_accept(bench_scripts_t *s, redisContext *c, const char *id,
     int claims);
 void bench_claim(bench_scripts_t *s, redisContext *c, long n);
-long bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims);
+void bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claim);
+void bench_ended(bench_scripts_t *s, bench_end_t *end, redisReply *claim);
+
+/* Tasks that end by transactions: how many of these are sent; and the answers to
+ * one but the first of them, which end so many tasks. */
+void bench_exec_open(bench_scripts_t *s, redisContext *c);
+long bench_exec(bench_scripts_t *s, redisContext *c, redisReply *claims);
+long bench_executed(redisContext *c);
 
 
 #endif /* BENCH_H_INCLUDED_ */

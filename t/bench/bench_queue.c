@@ -82,6 +82,7 @@ bench_drain(const bench_t *b)
 
     c = bench_connect(b->redis);
     bench_scripts_load(&s, b, c);
+    bench_exec_open(&s, c);
     awaited.first = 0;
     awaited.n = 0;
     done = 0;
@@ -99,11 +100,11 @@ bench_drain(const bench_t *b)
         kind = bench_awaited(&awaited);
 
         if (kind == 'f') {
-            done += (long) reply->elements - 1;
+            done += bench_executed(c);
 
         } else if (reply->elements > 2) {
 
-            for (calls = bench_finish(&s, c, reply); calls > 0; calls--) {
+            for (calls = bench_exec(&s, c, reply); calls > 0; calls--) {
                 bench_await(&awaited, 'f');
             }
 

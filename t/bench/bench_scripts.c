@@ -13,10 +13,6 @@
 #pragma GCC diagnostic pop
 
 
-#define BENCH_ENDS      64               /* tasks in a call of finish */
-#define BENCH_END_ARGS  7                /* of each of them */
-#define BENCH_ENDS_ARGS 13               /* of all */
-
 #define BENCH_MESSAGE                                                         \
     "{\"id_\": \"6d6a0f26-d327-4113-9ba2-10da240cd49b\","                     \
     " \"publisher_id\": \"default\", \"data\": {\"task_id\":"                 \
@@ -26,23 +22,7 @@
     " \"type\": \"control_plane\"}"
 
 
-typedef struct {
-    int           n;
-    const char   *args[BENCH_ENDS_ARGS + BENCH_ENDS * BENCH_END_ARGS];
-    size_t        lens[BENCH_ENDS_ARGS + BENCH_ENDS * BENCH_END_ARGS];
-} bench_args_t;
-
-
-typedef struct {
-    char          entry[64];
-    char          record[2 * BENCH_PAD + 256];
-} bench_end_t;
-
-
 static void bench_script(redisContext *c, const char *text, char *sha);
-static void bench_arg(bench_args_t *a, const char *arg);
-static void bench_end(bench_scripts_t *s, bench_args_t *a, bench_end_t *end,
-    redisReply *claim);
 
 
 void
@@ -62,6 +42,9 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
     bench_key(b, s->timers, "timers");
     bench_key(b, s->leases, "leases");
     bench_key(b, s->dead, "dead");
+    bench_key(b, s->epoch, "epoch");
+
+    s->guard = ngx_workflow_script_guard;
 
     bench_input(b, s->input);
 
@@ -128,10 +111,10 @@ bench_accept(bench_scripts_t *s, redisContext *c, const char *id, int claims)
 void
 bench_claim(bench_scripts_t *s, redisContext *c, long n)
 {
-    if (redisAppendCommand(c, "EVALSHA %s 4 %s %s %s %s %s bench %d 0 30000 3"
-                           " 1",
+    if (redisAppendCommand(c, "EVALSHA %s 5 %s %s %s %s %s %s bench %d 0"
+                           " 30000 3 1",
                            s->claim, s->queue, s->bell, s->timers, s->leases,
-                           s->prefix, (int) n)
+                           s->epoch, s->prefix, (int) n)
         != REDIS_OK)
     {
         bench_die("no memory");
@@ -139,80 +122,36 @@ bench_claim(bench_scripts_t *s, redisContext *c, long n)
 }
 
 
-/* The tasks of a reply to a claim; returns the number of calls. */
-
-long
-bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claims)
+void
+bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claim)
 {
-    long          calls;
-    size_t        i, n;
-    bench_args_t  a;
-    bench_end_t   ends[BENCH_ENDS];
+    bench_end_t  end;
 
-    calls = 0;
+    bench_ended(s, &end, claim);
 
-    for (i = 2; i < claims->elements; /* void */) {
-
-        a.n = 0;
-
-        bench_arg(&a, "EVALSHA");
-        bench_arg(&a, s->finish);
-        bench_arg(&a, "4");
-        bench_arg(&a, s->queue);
-        bench_arg(&a, s->timers);
-        bench_arg(&a, s->leases);
-        bench_arg(&a, s->dead);
-        bench_arg(&a, s->prefix);
-        bench_arg(&a, "bench");
-        bench_arg(&a, "3600");
-        bench_arg(&a, "604800");
-        bench_arg(&a, "llama_deploy:worker:");
-        bench_arg(&a, BENCH_CHANNEL);
-
-        for (n = 0; n < BENCH_ENDS && i < claims->elements; n++, i++) {
-            bench_end(s, &a, &ends[n], claims->element[i]);
-        }
-
-        if (redisAppendCommandArgv(c, a.n, a.args, a.lens) != REDIS_OK) {
-            bench_die("no memory");
-        }
-
-        calls++;
+    if (redisAppendCommand(c, "EVALSHA %s 5 %s %s %s %s %s %s bench 3600 604800"
+                           " llama_deploy:worker: %s 0 %s %s %s %s %s %s %s",
+                           s->finish, s->queue, s->timers, s->leases, s->dead,
+                           s->epoch, s->prefix, BENCH_CHANNEL,
+                           claim->element[0]->str, end.entry,
+                           "1 completed 0 1 0", claim->element[1]->str,
+                           end.record, s->completed, s->streamed)
+        != REDIS_OK)
+    {
+        bench_die("no memory");
     }
-
-    return calls;
 }
 
 
-static void
-bench_end(bench_scripts_t *s, bench_args_t *a, bench_end_t *end,
-    redisReply *claim)
+void
+bench_ended(bench_scripts_t *s, bench_end_t *end, redisReply *claim)
 {
-    const char  *record;
-
-    record = claim->element[1]->str;
-
-    if (sscanf(record, "running %63s bench 1 ", end->entry) != 1) {
+    if (sscanf(claim->element[1]->str, "running %63s bench 1 ", end->entry)
+        != 1)
+    {
         bench_die("a claim is not what it was");
     }
 
     (void) snprintf(end->record, sizeof(end->record), "completed %s %s",
                     end->entry, s->record);
-
-    bench_arg(a, claim->element[0]->str);       /* task_id */
-    bench_arg(a, end->entry);
-    bench_arg(a, "1 completed 0 1 0");          /* claim, state, index, ... */
-    bench_arg(a, record);
-    bench_arg(a, end->record);
-    bench_arg(a, s->completed);
-    bench_arg(a, s->streamed);
-}
-
-
-static void
-bench_arg(bench_args_t *a, const char *arg)
-{
-    a->args[a->n] = arg;
-    a->lens[a->n] = strlen(arg);
-    a->n++;
 }

@@ -13,6 +13,7 @@ local prefix, fields, keep, channel, service = unpack(ARGV)
 -- include task
 -- include ring
 -- include requeue
+-- include epoch
 -- include give
 -- include reply
 

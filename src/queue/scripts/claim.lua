@@ -1,7 +1,7 @@
 -- Claim tasks for a worker: those whose worker has lost its lease, those whose
 -- time has come, and queued ones.
 --
--- KEYS  stream, bell, timers, leases
+-- KEYS  stream, bell, timers, leases, epoch
 -- ARGV  prefix of the service's keys, worker, number of tasks,
 --       1: repeat what this worker has claimed and not ended, because an answer
 --       may have been lost, or what it has only read, and nothing else,
@@ -20,7 +20,7 @@
 -- claimed to be ended: "cancelled", "expired" (nobody sent the event that it
 -- waited for), "exhausted" (its workers have died too often).
 
-local stream, bell, timers, leases = unpack(KEYS)
+local stream, bell, timers, leases, epoch = unpack(KEYS)
 local prefix, worker, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local again, lease, limit = ARGV[4] == '1', ARGV[5], tonumber(ARGV[6])
 local sessions = ARGV[7] == '1'
@@ -29,6 +29,7 @@ local sessions = ARGV[7] == '1'
 -- include task
 -- include ring
 -- include requeue
+-- include epoch
 
 local deadline = string.format('%.0f', now + lease)
 local claims, nclaims, size = {0, 0}, 2, 0
@@ -254,6 +255,13 @@ for _, id in ipairs(orphans) do
 
         redis.pcall('XCLAIM', stream, 'workers', worker, 0, task.entry,
                     'FORCE', 'JUSTID')
+
+        -- unless its worker has given it up itself
+
+        if task.state == 'running' and not task.resume then
+            begin_epoch(epoch)
+        end
+
         take(id, key, task, input)
     else
         redis.call('ZREM', leases, id)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # embed.sh HEADER FILE.lua ...: write the files as C strings, one for each,
 # named ngx_workflow_script_NAME.  A line "-- include NAME" stands for the file
-# include/NAME.lua beside it.
+# include/NAME.lua beside it; comments and empty lines are left out.
 
 set -eu
 
@@ -24,7 +24,8 @@ shift
                     printf '%s\n' "$line" ;;
             esac
         done < "$file" \
-            | sed -e 's/[\\"]/\\&/g' -e 's/^/    "/' -e 's/$/\\n"/'
+            | sed -e '/^ *--/d' -e '/^ *$/d' \
+                  -e 's/[\\"]/\\&/g' -e 's/^/    "/' -e 's/$/\\n"/'
 
         echo "    ;"
     done

@@ -1,6 +1,6 @@
 -- Take an event for a task; wake the task if it waits.
 --
--- KEYS  stream, task, events, bell, timers, seen, leases, saved
+-- KEYS  stream, task, events, bell, timers, seen, leases, saved, epoch
 -- ARGV  task_id, event, seconds to remember the message (0: it has no id),
 --       seconds to keep events of a task that is not known yet (0: refuse
 --       them), most events kept, channel of workers ("<namespace>:worker:"),
@@ -10,7 +10,8 @@
 --         "crowded": too many events wait for the task;
 --         or, of a task that is to be claimed at once, what accept.lua returns
 
-local stream, key, events, bell, timers, seen, leases, saved = unpack(KEYS)
+local stream, key, events, bell, timers, seen, leases, saved, epoch
+    = unpack(KEYS)
 local id, event, remember = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local keep, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local channel, service, worker, lease = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
@@ -19,6 +20,7 @@ local channel, service, worker, lease = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 -- include task
 -- include ring
 -- include requeue
+-- include epoch
 -- include give
 -- include next
 
@@ -52,8 +54,8 @@ end
 
 local waited, input = task.state == 'waiting', task.input
 
-give(stream, key, events, bell, timers, id, event, task, stamp, channel,
-     service, worker ~= '')
+give(stream, key, events, bell, timers, epoch, id, event, task, stamp,
+     channel, service, worker ~= '')
 
 if not waited or worker == '' or worker == '-' then
     return 'accepted'

@@ -1,10 +1,10 @@
 -- End running tasks: of each its last streamed events, its result, its removal
 -- from the queue and completed_task, all at once and only once.
 --
--- KEYS  stream, timers, leases, dead
+-- KEYS  stream, timers, leases, dead, epoch
 -- ARGV  prefix of the service's keys, worker, seconds to keep results,
 --       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
---       channel,
+--       channel, 1: tell the epoch,
 --       then for each task
 --       task_id, its entry in the stream,
 --       "claim state index n more": its state ("completed" | "failed" |
@@ -17,24 +17,22 @@
 --       prefix of the keys of the service whose task has sent this one ("" none
 --       has), that service, that task's id, the event for it,
 --       key, value... of the session that were set
--- returns {outstanding tasks, for each task 1, or 0: it is not this worker's
---         any more...}
+-- returns {outstanding tasks, the epoch ("" none), for each task 1, or 0: it is
+--         not this worker's any more...}
 --
 -- A dead task's input and error go to the dead-letter stream.
 --
 -- Most records are as they were claimed: the worker has written the next one
 -- then.  It gives "" for the claimed one where it knows that this cannot be.
+--
+-- ngx_workflow_exec.c does the same without a script where that is enough.
 
-local stream, timers, leases, dead = unpack(KEYS)
+local stream, timers, leases, dead, epoch = unpack(KEYS)
 local prefix, worker, keep, session_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local workers, control = ARGV[5], ARGV[6]
 
 -- include task
--- include ring
--- include requeue
 -- include stream
--- include give
--- include reply
 
 -- What needs it is rare.
 
@@ -82,7 +80,7 @@ local function head_of(text)
     return head
 end
 
-local starts, keys, nstarts, at = {}, {}, 0, 7
+local starts, keys, nstarts, at = {}, {}, 0, 8
 
 while at <= #ARGV do
     local head = head_of(ARGV[at + 2])
@@ -94,7 +92,8 @@ while at <= #ARGV do
 end
 
 local known = redis.call('MGET', unpack(keys))
-local answers, n, ends, ids, entries, before, gone = {0}, 0, {}, {}, {}, {}, {}
+local answers, n, ends, ids, entries = {0, ''}, 0, {}, {}, {}
+local before, gone = {}, {}
 
 -- of those that are not as they were claimed
 local changed = {}
@@ -111,7 +110,7 @@ local function check(i, id, head)
         = string.match(known[i] or '',
                        '^(%a+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)')
 
-    answers[i + 1] = 0
+    answers[i + 2] = 0
 
     if owner ~= worker or claim ~= head.claim then
         return false
@@ -131,7 +130,7 @@ local function check(i, id, head)
 
     if state == head.state then
         -- this very call, a second time: the first may have failed half way
-        answers[i + 1] = 1
+        answers[i + 2] = 1
         before[#before + 1] = {i, entry}
         forget(id)
     end
@@ -154,7 +153,7 @@ for i = 1, nstarts do
         n = n + 1
         ends[n], ids[n] = i, id
         entries[n] = was and was.entry or entry
-        answers[i + 1] = 1
+        answers[i + 2] = 1
     end
 end
 
@@ -236,7 +235,7 @@ if #gone > 0 then
 end
 
 -- To those that have not ended, here or before.  A result that comes twice is
--- taken once.
+-- taken once.  What is included is rarely needed.
 
 local function reply_for(at)
     local head = head_of(ARGV[at + 2])
@@ -246,6 +245,11 @@ local function reply_for(at)
         local parent, service, id, event = unpack(ARGV, last + 4, last + 7)
 
         if parent ~= '' then
+-- include ring
+-- include requeue
+-- include epoch
+-- include give
+-- include reply
             reply_to(parent, id, event, clock(), workers, service)
         end
     end
@@ -269,5 +273,17 @@ if n > 0 then
 end
 
 answers[1] = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
+
+if ARGV[7] == '1' then
+    local value = redis.pcall('GET', epoch)
+
+    if type(value) == 'string' and string.find(value, '^%d+%.%d+$') then
+        answers[2] = value
+
+    elseif n > 0 then
+-- include epoch
+        answers[2] = begin_epoch(epoch)
+    end
+end
 
 return answers

@@ -267,15 +267,20 @@ sub _slurp {
     return <$file>;
 }
 
-# The sum of a script, by which it is called.
+# A script as the module has it, and its sum, by which it is called.
+
+sub script {
+    my ($class, $script) = @_;
+    my $text = _slurp("src/queue/scripts/$script.lua");
+    $text =~ s{^-- include (\w+)\n}
+        {_slurp("src/queue/scripts/include/$1.lua")}gem;
+    return $text =~ s/^ *(?:--.*)?\n//gmr;
+}
 
 sub sum {
     my ($class, $script) = @_;
     require Digest::SHA;
-    my $text = _slurp("src/queue/scripts/$script.lua");
-    $text =~ s{^-- include (\w+)\n}
-        {_slurp("src/queue/scripts/include/$1.lua")}gem;
-    return Digest::SHA::sha1_hex($text);
+    return Digest::SHA::sha1_hex($class->script($script));
 }
 
 # Tests of their own: nginx ends, without alarms but these.

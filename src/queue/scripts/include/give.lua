@@ -1,8 +1,8 @@
 -- Give a task that has not ended an event: whoever runs it is told; if it
 -- waits, it goes back into the queue.  claims: no worker need be woken.
 
-local function give(stream, key, events, bell, timers, id, event, task, stamp,
-                    channel, service, claims)
+local function give(stream, key, events, bell, timers, epoch, id, event, task,
+                    stamp, channel, service, claims)
     redis.call('RPUSH', events, event)
     task.events = true
 
@@ -20,6 +20,7 @@ local function give(stream, key, events, bell, timers, id, event, task, stamp,
     redis.call('SET', key, write_task(task))
 
     if task.state == 'running' then
+        begin_epoch(epoch)
         redis.call('PUBLISH', channel .. task.worker,
                    'event ' .. service .. ' ' .. id)
     end

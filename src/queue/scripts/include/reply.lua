@@ -7,7 +7,7 @@ local function reply_to(prefix, id, event, stamp, channel, service)
 
     if task and is_alive(task) then
         give(prefix .. 'queue', key, prefix .. 'events:' .. id,
-             prefix .. 'bell', prefix .. 'timers', id, event, task, stamp,
-             channel, service)
+             prefix .. 'bell', prefix .. 'timers', prefix .. 'epoch', id, event,
+             task, stamp, channel, service)
     end
 end

@@ -1,0 +1,12 @@
+-- Tell the workers of a service that a task which one of them runs was changed
+-- by somebody else: see ngx_workflow_exec.c.  No value comes twice, and one that
+-- is of no use any more goes away.
+
+local function begin_epoch(epoch)
+    local time = redis.call('TIME')
+    local value = time[1] .. '.' .. time[2]
+
+    redis.call('SET', epoch, value, 'EX', 30 * 24 * 3600)
+
+    return value
+end

@@ -1,0 +1,337 @@
+# Tasks end by a transaction as long as nobody else has changed what the worker
+# runs, and by a script otherwise: either way once, and nothing of them is left.
+
+use strict;
+use warnings;
+
+use File::Temp ();
+use Test::More;
+use Workflow;
+use Workflow::Connection;
+use Workflow::Fault;
+use Workflow::Plugin;
+use Workflow::Proxy;
+use Workflow::Published;
+use Workflow::Record;
+
+my $redis = Workflow::Redis->new(conf => "user nginx on nopass ~* &* +\@all\n");
+my $r = $redis->redis;
+my $proxy = Workflow::Proxy->new($redis->port);
+my $epoch_key = '{llama_deploy.stairs}:epoch';
+my $plugin = Workflow::Plugin->new('stairs');
+my $steps = File::Temp->new(TEMPLATE => 'workflow-steps-XXXXXX', TMPDIR => 1);
+my $file = $steps->filename;
+chmod 0666, $file;
+
+my $nginx = Workflow::Nginx->new(workers => 1, log_level => 'info',
+    http => <<"HTTP", locations => <<'LOCATIONS');
+workflow_load @{[ $plugin->path ]};
+workflow_queue tasks { url @{[ $proxy->url ]}; username nginx; password any; }
+workflow_service stairs { workflow stairs; queue tasks; checkpoint 20ms; }
+HTTP
+location / { workflow_pass stairs; }
+LOCATIONS
+
+$redis->subscribed(1, 'llama_deploy.stairs');
+my $published = Workflow::Published->new($redis, 'llama_deploy.control_plane');
+
+sub submit {
+    my ($id, %input) = @_;
+    my $session = delete $input{session};
+    is(http_post($nginx->url('/process_message'), new_task($id, { events => 0,
+        file => $file, %input }, session_id => $session))->{status}, 200,
+        "$id: accepted");
+}
+
+# A step that runs until its time is up.
+
+sub climb {
+    my ($id, $ms) = @_;
+    submit($id, ms => $ms);
+    wait_for { slurp($file) =~ /^$id /m } 10, "$id to run";
+}
+
+sub slurp {
+    open my $in, '<', $_[0] or die "$_[0]: $!";
+    local $/;
+    return <$in> // '';
+}
+
+sub calls {
+    my ($command) = @_;
+    return ($r->info('commandstats')->{"cmdstat_$command"} // '')
+        =~ /calls=(\d+)/ ? $1 : 0;
+}
+
+# What is left when others run: its result has been published once, and nothing
+# of it is there but that.
+
+sub ends {
+    my ($id, $status) = @_;
+    my $prefix = '{llama_deploy.stairs}:';
+    $status //= 'completed';
+    is($published->outcome($id)->{status}, $status, "$id: ends");
+    my $task = task_in($r, 'stairs', $id);
+    is($task->{state}, $status, "$id: $status");
+    is_deeply([$r->xrange("${prefix}queue", $task->{entry}, $task->{entry})],
+        [], "$id: it is not in the queue");
+    is($r->zscore("${prefix}leases", $id), undef, "$id: no lease");
+    is($r->exists("${prefix}$_:$id"), 0, "$id: no $_") for qw(events saved);
+    cmp_ok($r->ttl("${prefix}task:$id"), '>', 3500, "$id: result_ttl");
+}
+
+# How many transactions it takes.
+
+sub transactions {
+    my ($id, %input) = @_;
+    my $before = calls('exec');
+    submit($id, %input);
+    ends($id);
+    return calls('exec') - $before;
+}
+
+# As another worker that takes a task over, or gives it an event, would.
+
+sub begin_epoch {
+    my ($seconds, $us) = $r->time;
+    $r->set($epoch_key, "$seconds.$us");
+}
+
+# An empty one tells whether they are allowed.
+
+wait_for { calls('exec') } 10, 'a connection';
+
+# A task that comes when the worker has nothing to do takes the shorter way.
+
+is(transactions("alone $_"), 0, 'alone: a script') for 1, 2;
+
+# So there is always one.
+
+climb('blocker', 120_000);
+is(transactions('plain'), 1, 'with others: a transaction');
+
+my $task = task_in($r, 'stairs', 'plain');
+is($task->{$_->[0]}, $_->[1], "its $_->[0]") for ['result', '"climbed 1"'],
+    ['attempts', 1], ['claim', 1], ['streamed', 1];
+is($r->xpending('{llama_deploy.stairs}:queue', 'workers')->[0], 1,
+    'its entry is acknowledged');
+
+# In milliseconds of Redis' clock, which the worker has seen before.
+
+my ($seconds, $us) = $r->time;
+my ($created) = $task->{created};
+cmp_ok($task->{updated}, '>=', $created, 'not ended before it came');
+cmp_ok($task->{updated}, '<=', $seconds * 1000 + $us / 1000 + 5, 'nor later');
+
+# A task that has streamed before has another record than it was claimed with.
+
+is(transactions('streams', ms => 100, events => 1), 0,
+    'streamed before: none');
+
+# For one that has more there is more to do.
+
+is(transactions('saved', steps => 3, ms => 60), 0, 'a saved run: none');
+is(transactions('session', session => 's'), 0, 'a session: none');
+
+# An event that nobody takes goes with its task, though the worker had not known
+# of it.
+
+my $epoch = $r->get($epoch_key);
+climb('given', 300);
+is(http_post($nginx->url('/process_message'),
+    human_response('given', 'yes'))->{status}, 200, 'an event while it runs');
+is($r->exists('{llama_deploy.stairs}:events:given'), 1, 'is kept');
+isnt($r->get($epoch_key), $epoch, 'another epoch');
+cmp_ok($r->ttl($epoch_key), '>', 24 * 3600, 'which goes away some day');
+ends('given');
+
+# In another epoch than that in which it was claimed: Redis refuses the
+# transaction, and the script tells the new one.  What was claimed before that is
+# not tried any more.
+
+climb('before', 600);
+begin_epoch();
+is(transactions('told'), 1, 'refused');
+my $before = calls('exec');
+ends('before');
+is(calls('exec'), $before, 'claimed in another epoch: none');
+is(transactions('after'), 1, 'claimed in this one: one');
+
+# Begun between the look at it and the transaction: the watch refuses that.
+
+{
+    my $other = $redis->client;
+    my $look = sub { $other->eval(Workflow::Fault->script('guard'), 1,
+        $epoch_key, $_[0]) };
+    my $execute = sub { $other->multi; $other->set('there', 1);
+        my @replies = eval { $other->exec }; return $r->del('there') };
+
+    $epoch = $r->get($epoch_key);
+    $other->watch($epoch_key);
+    $look->($epoch);
+    is($execute->(), 1, 'the same epoch');
+    $other->watch($epoch_key);
+    $look->('1.1');
+    is($execute->(), 0, 'another one');
+    is($r->get($epoch_key), $epoch, 'which stays');
+    $other->watch($epoch_key);
+    $look->($epoch);
+    begin_epoch();
+    is($execute->(), 0, 'begun behind the look');
+    $r->del($epoch_key);
+    $other->watch($epoch_key);
+    $look->($epoch);
+    is($execute->(), 0, 'none is there');
+}
+
+# Another worker takes it over, by the script that does it: whoever had it
+# before cannot end it any more.
+
+submit('settled');
+ends('settled');
+climb('over', 400);
+$r->multi;
+$r->zadd('{llama_deploy.stairs}:leases', 0, 'over');
+$r->evalsha(Workflow::Fault->sum('claim'), 5,
+    (map { "{llama_deploy.stairs}:$_" } qw(queue bell timers leases epoch)),
+    '{llama_deploy.stairs}:', 'other', 1, 0, 30000, 3, 1);
+my @replies = $r->exec;
+is($replies[1][2][0], 'over', 'another worker takes it over');
+$before = calls('exec');
+wait_for { $nginx->log =~ /"over".* taken it over/ } 10, 'it to be noticed';
+is(calls('exec'), $before + 1, 'the transaction was refused');
+$task = task_in($r, 'stairs', 'over');
+is($task->{$_->[0]}, $_->[1], "it is as it was: $_->[0]")
+    for [state => 'running'], [worker => 'other'], [claim => 2];
+$r->zadd('{llama_deploy.stairs}:leases', 0, 'over');
+ends('over');
+is(task_in($r, 'stairs', 'over')->{attempts}, 3, 'it is run again');
+
+# What has gone, alone or with everything else, is not written again.
+
+climb('taken', 300);
+$r->del('{llama_deploy.stairs}:task:taken');
+begin_epoch();
+wait_for { $nginx->log =~ /"taken".* taken it over/ } 10, 'it to be noticed';
+climb('flushed', 300);
+$r->flushall;
+wait_for { $nginx->log =~ /"flushed".* taken it over/ } 10, 'it to be noticed';
+climb('another blocker', 120_000);
+
+for my $id ('taken', 'flushed') {
+    is($r->exists("{llama_deploy.stairs}:task:$id"), 0, "$id: not written");
+    is(scalar @{ $published->of($id)->{completed_task} }, 0,
+        "$id: nothing is published");
+}
+
+# What is no epoch is replaced.
+
+sub again {
+    my ($what) = @_;
+    submit("$what, once");
+    ends("$what, once");
+    is(transactions("$what, again"), 1, "$what: again");
+}
+
+for my $case (['nothing', sub { }], ['empty', sub { $r->set($_[0], '') }],
+    ['a string', sub { $r->set($_[0], 'x' x 100) }],
+    ['a list', sub { $r->rpush($_[0], 'x') }])
+{
+    my ($what, $make) = @$case;
+    $r->del($epoch_key);
+    $make->($epoch_key);
+    again($what);
+    like($r->get($epoch_key), qr/^\d+\.\d+$/, "$what: it is one again");
+}
+
+$r->del($epoch_key);
+$r->rpush($epoch_key, 'x');
+climb('given, too', 300);
+is(http_post($nginx->url('/process_message'),
+    human_response('given, too', 'yes'))->{status}, 200, 'an event');
+ends('given, too');
+like($r->get($epoch_key), qr/^\d+\.\d+$/, 'it is one again');
+
+# A full Redis refuses it, but not the script; nor does one of its commands that
+# fails keep a task from ending once.
+
+sub config_set { $r->config('SET', @_) eq 'OK' or die "CONFIG SET @_" }
+
+climb('full', 300);
+config_set('maxmemory', 1);
+ends('full');
+config_set('maxmemory', 0);
+again('full');
+
+climb('odd', 300);
+$r->set('{llama_deploy.stairs}:timers', 'x');
+ends('odd');
+$r->del('{llama_deploy.stairs}:timers');
+again('odd');
+
+# The answer is lost.
+
+sub connects {
+    my ($what) = @_;
+    my $id = "$what, connected";
+    wait_for { http_post($nginx->url('/process_message'), new_task($id,
+        { file => $file }))->{status} == 200 } 10, 'a connection';
+    ends($id);
+}
+
+for my $bytes (0, 3) {
+    my $id = "cut behind $bytes bytes";
+    $proxy->cut_at('EXEC', $bytes);
+    submit($id);
+    ends($id);
+    ok($proxy->has_cut, "$id: it was");
+    is(task_in($r, 'stairs', $id)->{claim}, 1,
+        "$id: nobody had to take it over");
+    $proxy->heal;
+    connects($id);
+}
+
+# Transactions that are not allowed: over a new connection, and over one where
+# they were.
+
+sub refused {
+    my ($command) = @_;
+    return scalar(() = $nginx->log =~ /no transactions.*NOPERM.*'$command'/g);
+}
+
+sub reconnect {
+    my ($what) = @_;
+    $r->client('KILL', 'USER', 'nginx');
+    connects($what);
+}
+
+for my $command (qw(watch eval multi exec)) {
+    $r->acl('SETUSER', 'nginx', "-$command");
+    my $before = refused($command);
+    submit("no more $command");
+    ends("no more $command");
+    wait_for { refused($command) > $before } 10, "$command to be refused";
+    is(transactions("none without $command"), 0, "$command: none any more");
+
+    $before = refused($command);
+    reconnect("no $command");
+    wait_for { refused($command) > $before } 10, "$command to be refused";
+    is(transactions("no $command"), 0, "$command: none");
+
+    $r->acl('SETUSER', 'nginx', "+$command");
+    reconnect("+$command");
+    again("+$command");
+}
+
+is(HTTP::Tiny->new->delete($nginx->url("/tasks/another%20blocker"))->{status},
+    202, 'the blocker is cancelled');
+ends('another blocker', 'cancelled');
+is($r->exists(map { "{llama_deploy.stairs}:$_" } qw(leases timers)), 0,
+    'nothing is left');
+is($r->xlen('{llama_deploy.stairs}:queue'), 0, 'in the queue, too');
+is_deeply([$published->faults(sub { 'llama_deploy.control_plane' }, 'taken',
+    'flushed', 'blocker')], [], 'each has ended once');
+is($nginx->stop, 0, 'nginx ends');
+$nginx->log_ok;
+
+done_testing;

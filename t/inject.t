@@ -78,16 +78,16 @@ control(0, 0);
 my $ranges = ranges();
 ok($ranges > 0 && $ranges <= 1024, 'the module\'s code is known');
 
-my $plugin = Workflow::Plugin->new('soak');
+my @plugins = map { Workflow::Plugin->new($_) } qw(soak stairs);
 my $redis = Workflow::Redis->new;
 
-my @services = qw(chain fan ask flaky);
+my @services = qw(stairs chain fan ask flaky);
 
 my $nginx = Workflow::Nginx->new(workers => 1, log_level => 'warn',
     env => { LD_PRELOAD => "$dir/inject.so",
         INJECT_CONTROL => "$dir/control" },
     http => <<"HTTP",
-workflow_load @{[ $plugin->path ]};
+@{[ map { 'workflow_load ' . $_->path . ";\n" } @plugins ]}
 workflow_queue tasks { url @{[ $redis->url ]}; command_timeout 300ms; }
 @{[ map { "workflow_service $_ { workflow $_; queue tasks; lease 1s;
     max_attempts 20; retry_delay 1ms; retry_delay_max 1ms; checkpoint 10ms;
@@ -141,19 +141,23 @@ sub scenario {
 
     control($mode, $target);
 
-    my %input = (chain => { ms => 5 }, fan => { n => 2 }, ask => {},
-        flaky => { fail => 1 });
-    post($_, new_task($tasks{$_}, $input{$_})) for @services;
+    my %input = (stairs => { ms => 20 }, chain => { ms => 5 }, fan => { n => 2 },
+        ask => {}, flaky => { fail => 1 });
+    my %stairs = (events => 0, file => '/dev/null');
+    post('stairs', new_task($tasks{stairs}, { %{ $input{stairs} }, %stairs }));
 
-    # may be lost, and is sent again then: Pub/Sub knows no better
+    # Beside another one: ended by a transaction.  It may be lost, and is sent
+    # again then: Pub/Sub knows no better.
 
     my $message = message('new_task', { task_id => $published,
-        session_id => undef, input => '{"ms": 0}' }, id_ => $published);
+        session_id => undef, input => to_json(\%stairs) }, id_ => $published);
     wait_for {
-        $redis->redis->publish('llama_deploy.chain', $message);
-        eval { wait_for { state_of('chain', $published) } 0.3 };
+        $redis->redis->publish('llama_deploy.stairs', $message);
+        eval { wait_for { state_of('stairs', $published) } 0.3 };
     } 10, 'a published task';
 
+    post($_, new_task($tasks{$_}, $input{$_})) for grep { $_ ne 'stairs' }
+        @services;
     post('ask', human_response($tasks{ask}, 'yes', id_ => "r-$n"));
 
     my @ids = ($published, values %tasks);

@@ -29,6 +29,8 @@ struct ngx_workflow_ends_s {
     void                       *data[NGX_WORKFLOW_MAX_ENDS];
     ngx_uint_t                  messages[NGX_WORKFLOW_MAX_ENDS];
     unsigned                    sent:1;
+    unsigned                    again:1;     /* Redis may have, or get, a
+                                                transaction for them */
 };
 
 
@@ -37,12 +39,12 @@ struct ngx_workflow_ends_s {
 ngx_uint_t ngx_workflow_exec_may(ngx_workflow_ends_t *ends);
 ngx_int_t ngx_workflow_exec_send(ngx_workflow_ends_t *ends);
 
-/* Whether the script is to tell the epoch; it has. */
-ngx_uint_t ngx_workflow_exec_asks(ngx_workflow_consumer_t *consumer);
+/* What the script is to do about the epoch; it has told it. */
+ngx_uint_t ngx_workflow_exec_asks(ngx_workflow_ends_t *ends);
 void ngx_workflow_exec_epoch(ngx_workflow_consumer_t *consumer,
     redisReply *reply);
 
-/* The transaction was not executed, or nobody knows: the script can tell. */
+/* The transaction was not executed; or nobody knows, and the script can tell. */
 void ngx_workflow_finish_again(ngx_workflow_ends_t *ends);
 
 /* answers: one for each; NULL: all were this worker's */

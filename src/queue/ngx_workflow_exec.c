@@ -10,8 +10,11 @@
  *
  * Before the transaction the epoch is watched, and then looked at by guard.lua,
  * which touches one that is not the expected one, so that the transaction is not
- * executed: its tasks are ended by the script.  All that is in what is sent at
- * once; nothing is waited for, and what comes late does no harm.
+ * executed: its tasks are ended by the script.  All that is sent at once, and
+ * nothing is waited for.
+ *
+ * When the answer is lost the transaction may come late, over the connection
+ * that is no more: the script begins a new epoch then, in which it is refused.
  */
 
 #include "ngx_workflow_ends.h"
@@ -39,6 +42,10 @@ typedef struct {
 
 static void ngx_workflow_exec_tried(ngx_workflow_command_t *command,
     redisReply *reply);
+static void ngx_workflow_exec_guarded(ngx_workflow_command_t *command,
+    redisReply *reply);
+static void ngx_workflow_exec_forbidden(ngx_workflow_queue_t *queue,
+    redisReply *reply);
 static void ngx_workflow_exec_guard(ngx_workflow_exec_t *exec);
 static void ngx_workflow_exec_task(ngx_workflow_exec_t *exec,
     ngx_uint_t messages, time_t ttl);
@@ -60,8 +67,11 @@ static ngx_workflow_command_t  ngx_workflow_exec_command = {
 };
 
 
-/* Whoever cannot make transactions must not send them: those commands that are
- * allowed would be executed one by one, or without the guard. */
+/*
+ * Whoever may not make transactions must not send them: those commands that are
+ * allowed would be executed one by one, or without the guard.  (So they are when
+ * an access list changes while one is on its way.)
+ */
 
 void
 ngx_workflow_exec_open(ngx_workflow_queue_t *queue)
@@ -78,10 +88,12 @@ ngx_workflow_exec_open(ngx_workflow_queue_t *queue)
 
     exec.consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-    queue->may_exec = 0;
     queue->tried.handler = ngx_workflow_exec_tried;
     queue->tried.data = queue;
     queue->trying = 4;
+
+    queue->guarded.handler = ngx_workflow_exec_guarded;
+    queue->guarded.data = queue;
 
     ngx_workflow_exec_begin(&exec, 2, "WATCH");
     ngx_workflow_finish_str(&exec.command, &exec.consumer->epoch.key);
@@ -112,45 +124,79 @@ ngx_workflow_exec_tried(ngx_workflow_command_t *command, redisReply *reply)
 
     queue = command->data;
 
-    if (reply == NULL) {
+    if (reply == NULL || queue->trying == 0) {
         return;
     }
 
     if (reply->type == REDIS_REPLY_ERROR) {
-
-        /* what it refuses for the time being is tried again */
-
-        if (queue->trying == 0 && ngx_strstr(reply->str, "NOPERM") == NULL) {
-            return;
-        }
-
-        queue->trying = 0;
-        queue->may_exec = 0;
-
-        ngx_log_error(NGX_LOG_INFO, queue->log, 0,
-                      "redis %V: no transactions, tasks are ended by a script: "
-                      "%s", &queue->redis.url, reply->str);
+        ngx_workflow_exec_forbidden(queue, reply);
         return;
     }
 
-    if (queue->trying && --queue->trying == 0) {
+    if (--queue->trying == 0) {
         queue->may_exec = 1;
     }
 }
 
 
-void
-ngx_workflow_exec_lost(ngx_workflow_queue_t *queue)
+/* What Redis refuses for the time being is tried again. */
+
+static void
+ngx_workflow_exec_guarded(ngx_workflow_command_t *command, redisReply *reply)
+{
+    if (reply && reply->type == REDIS_REPLY_ERROR
+        && ngx_strstr(reply->str, "NOPERM"))
+    {
+        ngx_workflow_exec_forbidden(command->data, reply);
+    }
+}
+
+
+static void
+ngx_workflow_exec_forbidden(ngx_workflow_queue_t *queue, redisReply *reply)
 {
     queue->trying = 0;
     queue->may_exec = 0;
+
+    ngx_log_error(NGX_LOG_INFO, queue->log, 0,
+                  "redis %V: no transactions, tasks are ended by a script: %s",
+                  &queue->redis.url, reply->str);
+}
+
+
+/* Who knows what a server remembers that comes instead. */
+
+void
+ngx_workflow_exec_lost(ngx_workflow_queue_t *queue)
+{
+    ngx_queue_t              *q;
+    ngx_workflow_consumer_t  *consumer;
+
+    queue->trying = 0;
+    queue->may_exec = 0;
+
+    for (q = ngx_queue_head(&queue->consumers);
+         q != ngx_queue_sentinel(&queue->consumers);
+         q = ngx_queue_next(q))
+    {
+        consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
+
+        if (consumer->epoch.n) {
+            consumer->epoch.n++;
+            consumer->epoch.doubtful = 1;
+        }
+    }
 }
 
 
 ngx_uint_t
-ngx_workflow_exec_asks(ngx_workflow_consumer_t *consumer)
+ngx_workflow_exec_asks(ngx_workflow_ends_t *ends)
 {
-    return consumer->epoch.n == 0 || consumer->epoch.doubtful;
+    ngx_workflow_epoch_t  *epoch;
+
+    epoch = &ends->consumer->epoch;
+
+    return ends->again ? 2 : epoch->n == 0 || epoch->doubtful;
 }
 
 
@@ -245,15 +291,15 @@ ngx_workflow_exec_guard(ngx_workflow_exec_t *exec)
     wf_buf_t                *b;
     const char              *guard;
     ngx_workflow_epoch_t    *epoch;
-    ngx_workflow_command_t  *tried;
+    ngx_workflow_command_t  *guarded;
 
     b = &exec->command;
     epoch = &exec->consumer->epoch;
-    tried = &exec->consumer->queue->tried;
+    guarded = &exec->consumer->queue->guarded;
 
     ngx_workflow_exec_begin(exec, 2, "WATCH");
     ngx_workflow_finish_str(b, &epoch->key);
-    ngx_workflow_exec_end(exec, tried);
+    ngx_workflow_exec_end(exec, guarded);
 
     /* not by its sum: where Redis had forgotten it, nobody would look */
 
@@ -264,10 +310,10 @@ ngx_workflow_exec_guard(ngx_workflow_exec_t *exec)
     ngx_workflow_finish_number(b, 1);
     ngx_workflow_finish_str(b, &epoch->key);
     ngx_workflow_finish_str(b, &epoch->value);
-    ngx_workflow_exec_end(exec, tried);
+    ngx_workflow_exec_end(exec, guarded);
 
     ngx_workflow_exec_begin(exec, 1, "MULTI");
-    ngx_workflow_exec_end(exec, tried);
+    ngx_workflow_exec_end(exec, guarded);
 }
 
 
@@ -445,11 +491,10 @@ ngx_workflow_exec_replied(ngx_workflow_command_t *command, redisReply *reply)
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
         || reply->elements < 2)
     {
-        if (reply && reply->type == REDIS_REPLY_ERROR) {
-            ngx_workflow_exec_tried(&ends->consumer->queue->tried, reply);
-        }
+        ngx_workflow_exec_guarded(&ends->consumer->queue->guarded, reply);
 
         ends->consumer->epoch.doubtful = 1;
+        ends->again |= reply == NULL;
         ngx_workflow_finish_again(ends);
         return;
     }
@@ -457,6 +502,9 @@ ngx_workflow_exec_replied(ngx_workflow_command_t *command, redisReply *reply)
     n = reply->elements;
 
     for (i = 0; i < n; i++) {
+
+        /* what it could not do the script does, or tells why not */
+
         if (reply->element[i]->type == REDIS_REPLY_ERROR) {
             ngx_workflow_finish_again(ends);
             return;

@@ -281,7 +281,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     ngx_workflow_finish_number(&b, ends->session_ttl);
     ngx_workflow_finish_str(&b, &consumer->workers);
     ngx_workflow_finish_str(&b, &consumer->control);
-    ngx_workflow_finish_number(&b, ngx_workflow_exec_asks(consumer));
+    ngx_workflow_finish_number(&b, ngx_workflow_exec_asks(ends));
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
 

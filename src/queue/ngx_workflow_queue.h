@@ -60,6 +60,7 @@ struct ngx_workflow_queue_s {
     ngx_workflow_command_t      tried;        /* whether Redis allows what
                                                  transactions need */
     ngx_uint_t                  trying;       /* answers that are to come */
+    ngx_workflow_command_t      guarded;      /* what is before each of them */
 
     ngx_workflow_redis_t        blocking;
     ngx_workflow_command_t      ring;

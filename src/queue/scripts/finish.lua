@@ -4,7 +4,8 @@
 -- KEYS  stream, timers, leases, dead, epoch
 -- ARGV  prefix of the service's keys, worker, seconds to keep results,
 --       seconds to keep sessions, channel of workers ("<namespace>:worker:"),
---       channel, 1: tell the epoch,
+--       channel, 1: tell the epoch, 2: begin one, as a transaction for the same
+--       tasks may come late,
 --       then for each task
 --       task_id, its entry in the stream,
 --       "claim state index n more": its state ("completed" | "failed" |
@@ -274,8 +275,8 @@ end
 
 answers[1] = redis.call('XLEN', stream) + redis.call('ZCARD', timers)
 
-if ARGV[7] == '1' then
-    local value = redis.pcall('GET', epoch)
+if ARGV[7] ~= '0' then
+    local value = ARGV[7] == '1' and redis.pcall('GET', epoch)
 
     if type(value) == 'string' and string.find(value, '^%d+%.%d+$') then
         answers[2] = value

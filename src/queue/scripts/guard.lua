@@ -11,5 +11,5 @@ local epoch = KEYS[1]
 if redis.pcall('GET', epoch) ~= ARGV[1]
    and redis.call('EXPIRE', epoch, 30 * 24 * 3600) == 0
 then
-    redis.call('SET', epoch, '')
+    redis.call('SET', epoch, '', 'EX', 30 * 24 * 3600)
 end

@@ -142,7 +142,7 @@ cmp_ok($task->{updated}, '<=', $seconds * 1000 + $us / 1000 + 5, 'nor later');
 
 # A task that has streamed before has another record than it was claimed with.
 
-is(transactions('streams', ms => 100, events => 1), 0,
+is(transactions('streams', ms => 500, events => 1), 0,
     'streamed before: none');
 
 # For one that has more there is more to do.
@@ -238,7 +238,7 @@ ends('restored');
 
 # What has gone with everything else is not written again.
 
-climb('flushed', 500);
+climb('flushed', 1500);
 $r->flushall;
 wait_for { $nginx->log =~ /"flushed".* taken it over/ } 10, 'it to be noticed';
 is($r->exists('{llama_deploy.stairs}:task:flushed'), 0, 'it is not written');
@@ -277,7 +277,7 @@ like($r->get($epoch_key), qr/^\d+\.\d+$/, 'it is one again');
 
 sub config_set { $r->config('SET', @_) eq 'OK' or die "CONFIG SET @_" }
 
-climb('full', 500);
+climb('full', 1500);
 config_set('maxmemory', 1);
 $before = calls('exec');
 ends('full');
@@ -285,7 +285,7 @@ is(calls('exec'), $before + 1, 'full: it was refused');
 config_set('maxmemory', 0);
 again('full');
 
-climb('odd', 500);
+climb('odd', 1500);
 $r->set('{llama_deploy.stairs}:timers', 'x');
 $before = calls('exec');
 ends('odd');
@@ -301,7 +301,7 @@ for my $bytes (0, 3) {
     $proxy->cut_at('EXEC', $bytes);
     submit($id);
     ends($id);
-    ok($proxy->has_cut, "$id: it was");
+    wait_for { $proxy->has_cut } 10, 'the answer to be cut';
     is(task_in($r, 'stairs', $id)->{claim}, 1,
         "$id: nobody had to take it over");
     $proxy->heal;

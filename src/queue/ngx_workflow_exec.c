@@ -70,7 +70,8 @@ static ngx_workflow_command_t  ngx_workflow_exec_command = {
 /*
  * Whoever may not make transactions must not send them: those commands that are
  * allowed would be executed one by one, or without the guard.  (So they are when
- * an access list changes while one is on its way.)
+ * an access list changes, or Redis refuses nothing but the guard, while one is on
+ * its way.)
  */
 
 void

@@ -180,7 +180,8 @@ ngx_workflow_queue_load(ngx_workflow_queue_t *queue)
     ngx_uint_t   i;
 
     queue->is_ready = 0;
-    queue->may_exec = 0;
+
+    ngx_workflow_exec_lost(queue);
 
     for (i = 0; i < NGX_WORKFLOW_SCRIPT_LAST; i++) {
 

@@ -272,7 +272,8 @@ void ngx_workflow_release(void);
 void ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer);
 void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
 
-/* ngx_workflow_exec.c: a connection is ready; it is lost */
+/* ngx_workflow_exec.c: a connection is ready; it is lost, or a server has come
+ * that does not know the scripts */
 void ngx_workflow_exec_open(ngx_workflow_queue_t *queue);
 void ngx_workflow_exec_lost(ngx_workflow_queue_t *queue);
 

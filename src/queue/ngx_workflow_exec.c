@@ -182,10 +182,19 @@ ngx_workflow_exec_lost(ngx_workflow_queue_t *queue)
     {
         consumer = ngx_queue_data(q, ngx_workflow_consumer_t, link);
 
-        if (consumer->epoch.n) {
-            consumer->epoch.n++;
-            consumer->epoch.doubtful = 1;
-        }
+        ngx_workflow_exec_doubt(consumer);
+    }
+}
+
+
+/* What was claimed before is for the script to look at. */
+
+void
+ngx_workflow_exec_doubt(ngx_workflow_consumer_t *consumer)
+{
+    if (consumer->epoch.n) {
+        consumer->epoch.n++;
+        consumer->epoch.doubtful = 1;
     }
 }
 

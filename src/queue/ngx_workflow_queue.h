@@ -277,6 +277,9 @@ void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
 void ngx_workflow_exec_open(ngx_workflow_queue_t *queue);
 void ngx_workflow_exec_lost(ngx_workflow_queue_t *queue);
 
+/* ... this worker has claimed tasks of which it does not know. */
+void ngx_workflow_exec_doubt(ngx_workflow_consumer_t *consumer);
+
 /* ngx_workflow_script.c */
 void ngx_workflow_script_init(void);
 const char *ngx_workflow_script_text(ngx_uint_t script);

@@ -441,6 +441,13 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
     ngx_workflow_service_outstanding(service, reply->element[0]);
 
+    /* a run that was given up may have ended: not by a transaction, then, which
+     * would not see that another one has the same claim */
+
+    if (service->recovering) {
+        ngx_workflow_exec_doubt(&service->consumer);
+    }
+
     service->more = service->recovering || service->recover || service->rung
                     || reply->element[1]->integer;
 
@@ -539,7 +546,7 @@ ngx_workflow_service_run(ngx_workflow_service_t *service, redisReply *claim)
         service->consumer.clock = task.updated - (off_t) ngx_current_msec;
     }
 
-    task.epoch = service->consumer.epoch.n;
+    task.epoch = service->recovering ? 0 : service->consumer.epoch.n;
 
     run = ngx_workflow_run_find(service, &task.id);
 

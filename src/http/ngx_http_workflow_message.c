@@ -362,7 +362,7 @@ ngx_http_workflow_message_handler(ngx_workflow_call_t *call, redisReply *reply)
     c = r->connection;
 
     outstanding = -1;
-    answer = ngx_workflow_task_answer(reply, &outstanding);
+    answer = ngx_workflow_accept_answer(reply, 0, &outstanding);
 
     if (outstanding >= 0) {
         ctx->service->shared->outstanding = outstanding;

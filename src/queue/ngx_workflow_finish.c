@@ -286,7 +286,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     wf_buf_add(&b, ends->text.data, ends->text.len);
 
     if (b.failed
-        || ngx_workflow_call_text(consumer->queue, b.data, b.len,
+        || ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
                                   ngx_workflow_finish_replied, ends)
            == NULL)
     {

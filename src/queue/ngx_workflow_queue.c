@@ -13,9 +13,6 @@ static void ngx_workflow_queue_loaded(ngx_workflow_command_t *command,
     redisReply *reply);
 static void ngx_workflow_queue_retry(ngx_event_t *ev);
 static void ngx_workflow_queue_send(ngx_workflow_queue_t *queue);
-static ngx_workflow_call_t *ngx_workflow_call_create(
-    ngx_workflow_queue_t *queue, char *text, size_t len, ngx_msec_t deadline,
-    ngx_workflow_call_pt handler, void *data);
 static void ngx_workflow_call_reply(ngx_workflow_command_t *command,
     redisReply *reply);
 static ngx_uint_t ngx_workflow_call_error(ngx_workflow_call_t *call,
@@ -303,13 +300,7 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
     char                 *text;
     ngx_workflow_call_t  *call;
 
-    /* who cannot wait long is refused at once when Redis is away; for a new
-     * worker's first connection he waits */
-
-    if (args->failed || !queue->is_open
-        || (deadline && !queue->is_ready
-            && (deadline == NGX_WORKFLOW_ONCE || queue->commands.failures)))
-    {
+    if (args->failed) {
         ngx_workflow_args_free(args);
         return NULL;
     }
@@ -321,7 +312,7 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
         return NULL;
     }
 
-    call = ngx_workflow_call_create(queue, text, len, deadline, handler, data);
+    call = ngx_workflow_call_text(queue, text, len, deadline, handler, data);
 
     if (call == NULL) {
         redisFreeCommand(text);
@@ -333,17 +324,19 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
 
 ngx_workflow_call_t *
 ngx_workflow_call_text(ngx_workflow_queue_t *queue, char *text, size_t len,
-    ngx_workflow_call_pt handler, void *data)
-{
-    return ngx_workflow_call_create(queue, text, len, 0, handler, data);
-}
-
-
-static ngx_workflow_call_t *
-ngx_workflow_call_create(ngx_workflow_queue_t *queue, char *text, size_t len,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data)
 {
     ngx_workflow_call_t  *call;
+
+    /* who cannot wait long is refused at once when Redis is away; for a new
+     * worker's first connection he waits */
+
+    if (!queue->is_open
+        || (deadline && !queue->is_ready
+            && (deadline == NGX_WORKFLOW_ONCE || queue->commands.failures)))
+    {
+        return NULL;
+    }
 
     call = ngx_calloc(sizeof(ngx_workflow_call_t), queue->log);
     if (call == NULL) {

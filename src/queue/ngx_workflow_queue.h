@@ -251,10 +251,11 @@ ngx_workflow_call_t *ngx_workflow_call(ngx_workflow_queue_t *queue,
     ngx_workflow_args_t *args, ngx_msec_t deadline,
     ngx_workflow_call_pt handler, void *data);
 
-/* The same without a deadline, of a command in Redis' protocol; text is from
- * malloc(), and freed with the call; when none is made it is the caller's. */
+/* The same of a command in Redis' protocol; text is from malloc(), and freed
+ * with the call; when none is made it is the caller's. */
 ngx_workflow_call_t *ngx_workflow_call_text(ngx_workflow_queue_t *queue,
-    char *text, size_t len, ngx_workflow_call_pt handler, void *data);
+    char *text, size_t len, ngx_msec_t deadline, ngx_workflow_call_pt handler,
+    void *data);
 
 /* The handler will not be called; the call itself may still happen. */
 void ngx_workflow_call_forget(ngx_workflow_call_t *call);

@@ -15,9 +15,6 @@ typedef struct {
     ngx_str_t   seen;
     u_char      buf[4 * (2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:events:123:"))
                     + 5 * NGX_WORKFLOW_MAX_ID];
-    ngx_str_t   session;
-    u_char      session_buf[2 * NGX_WORKFLOW_MAX_NAME + sizeof("{.}:session:")
-                            + NGX_WORKFLOW_MAX_ID];
 } ngx_workflow_keys_t;
 
 
@@ -25,8 +22,6 @@ static void ngx_workflow_keys(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     ngx_workflow_consumer_t *consumer, ngx_str_t *id, ngx_str_t *message_id);
-static void ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
-    ngx_workflow_consumer_t *consumer, ngx_str_t *id);
 static void ngx_workflow_args_claims(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
@@ -37,61 +32,6 @@ static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
 
 static ngx_str_t  ngx_workflow_none = ngx_string("");
 static ngx_str_t  ngx_workflow_next = ngx_string("-");
-
-
-ngx_workflow_call_t *
-ngx_workflow_task_accept(ngx_workflow_consumer_t *consumer,
-    ngx_workflow_submission_t *s, ngx_msec_t deadline,
-    ngx_workflow_call_pt handler, void *data)
-{
-    wf_buf_t              record = WF_BUF_INIT;
-    ngx_str_t             text;
-    ngx_workflow_call_t  *call;
-    ngx_workflow_args_t   args;
-    ngx_workflow_keys_t   keys;
-
-    ngx_workflow_record_new(&record, &s->input, &s->session, &s->reply);
-
-    text.data = (u_char *) record.data;
-    text.len = record.len;
-
-    ngx_workflow_keys(&keys, consumer, &s->task_id);
-
-    /* the task's id may have been made here, and tells nothing about the
-     * message then */
-
-    ngx_workflow_keys_seen(&keys, consumer, &ngx_workflow_none,
-                           &s->message_id);
-    ngx_workflow_keys_session(&keys, consumer, &s->session);
-
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_ACCEPT, 8);
-    ngx_workflow_args_str(&args, &consumer->stream);
-    ngx_workflow_args_str(&args, &keys.task);
-    ngx_workflow_args_str(&args, &keys.events);
-    ngx_workflow_args_str(&args, &consumer->bell);
-    ngx_workflow_args_str(&args, &consumer->timers);
-    ngx_workflow_args_str(&args, &keys.seen);
-    ngx_workflow_args_str(&args, &consumer->leases);
-    ngx_workflow_args_str(&args, &keys.session);
-
-    ngx_workflow_args_str(&args, &s->task_id);
-    ngx_workflow_args_str(&args, &s->input);
-    ngx_workflow_args_str(&args, &text);
-    ngx_workflow_args_number(&args, s->max_queued);
-    ngx_workflow_args_number(&args, s->message_id.len ? s->remember : 0);
-    ngx_workflow_args_str(&args, &s->reply);
-    ngx_workflow_args_number(&args, s->only);
-    ngx_workflow_args_claims(&args, consumer, s);
-    ngx_workflow_args_number(&args, s->sessions && s->session.len);
-
-    args.failed |= record.failed;
-
-    call = ngx_workflow_call(consumer->queue, &args, deadline, handler, data);
-
-    wf_buf_free(&record);
-
-    return call;
-}
 
 
 ngx_workflow_call_t *
@@ -178,9 +118,9 @@ ngx_workflow_task_status(ngx_workflow_consumer_t *consumer,
 
 
 ngx_workflow_call_t *
-ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
-    ngx_uint_t again, ngx_msec_t lease, ngx_uint_t attempts,
-    ngx_uint_t sessions, ngx_workflow_call_pt handler, void *data)
+ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer,
+    ngx_workflow_claims_t *claims, ngx_uint_t again,
+    ngx_workflow_call_pt handler, void *data)
 {
     ngx_workflow_args_t  args;
 
@@ -193,11 +133,11 @@ ngx_workflow_task_claim(ngx_workflow_consumer_t *consumer, ngx_uint_t count,
 
     ngx_workflow_args_str(&args, &consumer->prefix);
     ngx_workflow_args_str(&args, &consumer->queue->worker);
-    ngx_workflow_args_number(&args, count);
+    ngx_workflow_args_number(&args, claims->n);
     ngx_workflow_args_number(&args, again);
-    ngx_workflow_args_number(&args, lease);
-    ngx_workflow_args_number(&args, attempts);
-    ngx_workflow_args_number(&args, sessions);
+    ngx_workflow_args_number(&args, claims->lease);
+    ngx_workflow_args_number(&args, claims->attempts);
+    ngx_workflow_args_number(&args, claims->sessions);
 
     return ngx_workflow_call(consumer->queue, &args, NGX_WORKFLOW_ONCE,
                              handler, data);
@@ -496,17 +436,6 @@ ngx_workflow_keys_seen(ngx_workflow_keys_t *keys,
     p = ngx_sprintf(keys->seen.data, "%Vseen:%uz:%V:%V", &consumer->prefix,
                     id->len, id, message_id);
     keys->seen.len = p - keys->seen.data;
-}
-
-
-static void
-ngx_workflow_keys_session(ngx_workflow_keys_t *keys,
-    ngx_workflow_consumer_t *consumer, ngx_str_t *id)
-{
-    keys->session.data = keys->session_buf;
-    keys->session.len = ngx_sprintf(keys->session_buf, "%Vsession:%V",
-                                    &consumer->prefix, id)
-                        - keys->session_buf;
 }
 
 

@@ -82,17 +82,37 @@ typedef struct {
     ngx_str_t                 message_id;   /* len 0: none to remember */
     ngx_str_t                 input;        /* task: JSON object; event: what
                                                run is given, see event() */
-    ngx_uint_t                max_queued;
     time_t                    remember;
     time_t                    keep;         /* event for an unknown task */
     ngx_uint_t                max_events;
     ngx_str_t                 reply;        /* as a task has it */
     ngx_uint_t                only;         /* task: if the service has been
                                                here */
-    ngx_workflow_claims_e     claims;
+    ngx_workflow_claims_e     claims;       /* event: its task */
     ngx_msec_t                lease;        /* of one that is claimed */
-    ngx_uint_t                sessions;     /* are kept in Redis */
 } ngx_workflow_submission_t;
+
+
+/* What a worker claims. */
+
+typedef struct {
+    ngx_uint_t                n;            /* at most */
+    ngx_msec_t                lease;
+    ngx_uint_t                attempts;
+    ngx_uint_t                sessions;     /* are kept in Redis, and come with
+                                               their tasks */
+} ngx_workflow_claims_t;
+
+
+/* New tasks on their way into Redis; all zero: none. */
+
+#define NGX_WORKFLOW_MAX_ACCEPTS       64
+#define NGX_WORKFLOW_MAX_ACCEPTS_SIZE  (1024 * 1024)
+
+typedef struct {
+    ngx_uint_t                n;
+    wf_buf_t                  text;
+} ngx_workflow_accepts_t;
 
 
 /* Messages to publish, one behind the other. */
@@ -158,12 +178,8 @@ ngx_int_t ngx_workflow_consumer_init(ngx_workflow_consumer_t *consumer,
 
 /* NULL: not made; handlers' replies are read by the functions below. */
 
-/* The answer to what is claimed now has the claim behind it; if there is none,
- * what this worker has claimed is to be repeated. */
-ngx_workflow_call_t *ngx_workflow_task_accept(
-    ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
-    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
-
+/* The answer to an event whose task is to be claimed now has the claim behind
+ * it; if there is none, what this worker has claimed is to be repeated. */
 ngx_workflow_call_t *ngx_workflow_task_event(
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
@@ -178,13 +194,11 @@ ngx_workflow_call_t *ngx_workflow_task_status(
     ngx_workflow_consumer_t *consumer, ngx_str_t *task_id,
     ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
 
-/* again: repeat what this worker has claimed and not ended.  sessions: they are
- * kept in Redis and come with their tasks.  A lost answer is NULL for the
- * handler. */
+/* again: repeat what this worker has claimed and not ended.  A lost answer is
+ * NULL for the handler. */
 ngx_workflow_call_t *ngx_workflow_task_claim(
-    ngx_workflow_consumer_t *consumer, ngx_uint_t count, ngx_uint_t again,
-    ngx_msec_t lease, ngx_uint_t attempts, ngx_uint_t sessions,
-    ngx_workflow_call_pt handler, void *data);
+    ngx_workflow_consumer_t *consumer, ngx_workflow_claims_t *claims,
+    ngx_uint_t again, ngx_workflow_call_pt handler, void *data);
 
 /* The tasks are told one by one by ngx_workflow_task_renew_add(). */
 void ngx_workflow_task_renew_init(ngx_workflow_consumer_t *consumer,
@@ -231,6 +245,30 @@ ngx_workflow_call_t *ngx_workflow_task_retry(
     ngx_str_t *error, ngx_msec_t delay, ngx_workflow_messages_t *messages,
     ngx_workflow_call_pt handler, void *data);
 
+/*
+ * ngx_workflow_accept.c: collect new tasks, which are copied; NGX_ERROR: no
+ * memory for this one.  When they are full they are to be sent, by one call,
+ * after which they are none again.  max_queued: in the queue, 0: no limit.
+ *
+ * The answer has what is claimed in the same call from that element on that is
+ * behind the answers, of which the first is NGX_WORKFLOW_ACCEPT_ANSWERS; before
+ * those, how many tasks are outstanding, and 1 if there may be more to claim.
+ */
+
+#define NGX_WORKFLOW_ACCEPT_ANSWERS  2
+
+ngx_int_t ngx_workflow_accept_add(ngx_workflow_accepts_t *accepts,
+    ngx_workflow_submission_t *s);
+ngx_uint_t ngx_workflow_accept_is_full(ngx_workflow_accepts_t *accepts);
+ngx_workflow_call_t *ngx_workflow_accept_send(
+    ngx_workflow_consumer_t *consumer, ngx_workflow_accepts_t *accepts,
+    ngx_uint_t max_queued, ngx_workflow_claims_t *claims, ngx_msec_t deadline,
+    ngx_workflow_call_pt handler, void *data);
+
+/* What is said of task i; or of an event. */
+ngx_workflow_answer_e ngx_workflow_accept_answer(redisReply *reply,
+    ngx_uint_t i, ngx_int_t *outstanding);
+
 /* ngx_workflow_finish.c; all is copied.  The times to live must be the same at
  * each call for a consumer.  The handler is told 1, or 0: the task is not this
  * worker's any more; and how many tasks are outstanding. */
@@ -273,7 +311,8 @@ ngx_workflow_call_t *ngx_workflow_task_lock(
 ngx_str_t *ngx_workflow_task_channel(ngx_workflow_consumer_t *consumer,
     ngx_workflow_task_t *task);
 
-/* The answer to accept and event; *outstanding as far as it is told. */
+/* The answer to an event, or a cancellation; *outstanding as far as it is
+ * told. */
 ngx_workflow_answer_e ngx_workflow_task_answer(redisReply *reply,
     ngx_int_t *outstanding);
 

@@ -14,6 +14,8 @@ static void ngx_workflow_service_notify(ngx_workflow_consumer_t *consumer,
     ngx_str_t *task_id, ngx_uint_t cancel);
 static void ngx_workflow_service_hungry(ngx_workflow_service_t *service);
 static void ngx_workflow_service_poll(ngx_event_t *ev);
+static ngx_uint_t ngx_workflow_service_is_able(
+    ngx_workflow_service_t *service);
 static void ngx_workflow_service_claim(ngx_event_t *ev);
 static void ngx_workflow_service_claimed(ngx_workflow_call_t *call,
     redisReply *reply);
@@ -329,10 +331,7 @@ ngx_workflow_service_claims(ngx_workflow_service_t *service)
     taken = service->slots + service->accepting + service->nwaiting;
     claiming = service->claiming || service->more;
 
-    if (!service->running || service->leaving || service->recover
-        || !service->consumer.queue->is_ready
-        || ngx_exiting || ngx_quit || ngx_terminate)
-    {
+    if (!ngx_workflow_service_is_able(service)) {
         return NGX_WORKFLOW_CLAIMS_ANY;
     }
 
@@ -347,6 +346,45 @@ ngx_workflow_service_claims(ngx_workflow_service_t *service)
     }
 
     return claiming ? NGX_WORKFLOW_CLAIMS_NEXT : NGX_WORKFLOW_CLAIMS_NOW;
+}
+
+
+/* The same of tasks, of which it may also claim some ahead of its slots; a claim
+ * that is under way does not matter, as Redis does one after the other. */
+
+void
+ngx_workflow_service_may_claim(ngx_workflow_service_t *service, ngx_uint_t n,
+    ngx_workflow_claims_t *claims)
+{
+    ngx_uint_t  free;
+
+    claims->n = 0;
+    claims->lease = service->lease;
+    claims->attempts = service->max_attempts;
+    claims->sessions = service->http == NULL;
+
+    if (!ngx_workflow_service_is_able(service)) {
+        return;
+    }
+
+    if (service->step_time < NGX_WORKFLOW_WORK_SHORT) {
+        free = ngx_workflow_prefetch_count(service);
+        claims->n = ngx_min(n, free);
+
+    } else if (service->slots + service->accepting + service->nwaiting == 0
+               && !service->claiming && !service->more)
+    {
+        claims->n = 1;
+    }
+}
+
+
+static ngx_uint_t
+ngx_workflow_service_is_able(ngx_workflow_service_t *service)
+{
+    return service->running && !service->leaving && !service->recover
+           && service->consumer.queue->is_ready
+           && !ngx_exiting && !ngx_quit && !ngx_terminate;
 }
 
 
@@ -370,7 +408,7 @@ ngx_workflow_service_claim_next(ngx_workflow_service_t *service)
 static void
 ngx_workflow_service_claim(ngx_event_t *ev)
 {
-    ngx_uint_t               n;
+    ngx_workflow_claims_t    claims;
     ngx_workflow_service_t  *service;
 
     service = ev->data;
@@ -387,22 +425,23 @@ ngx_workflow_service_claim(ngx_event_t *ev)
         return;
     }
 
-    n = ngx_workflow_prefetch_count(service);
-    n = ngx_min(n, NGX_WORKFLOW_MAX_CLAIM);
+    claims.n = ngx_workflow_prefetch_count(service);
+    claims.n = ngx_min(claims.n, NGX_WORKFLOW_MAX_CLAIM);
+    claims.lease = service->lease;
+    claims.attempts = service->max_attempts;
+    claims.sessions = service->http == NULL;
 
     /* what this worker has claimed before is asked for whole */
 
     if (service->recover) {
-        n = NGX_WORKFLOW_MAX_CLAIMED;
+        claims.n = NGX_WORKFLOW_MAX_CLAIMED;
     }
 
-    if (n == 0) {
+    if (claims.n == 0) {
         return;
     }
 
-    if (ngx_workflow_task_claim(&service->consumer, n, service->recover,
-                                service->lease, service->max_attempts,
-                                service->http == NULL,
+    if (ngx_workflow_task_claim(&service->consumer, &claims, service->recover,
                                 ngx_workflow_service_claimed, service)
         == NULL)
     {
@@ -463,6 +502,39 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
 
 void
 ngx_workflow_service_accepted(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call, redisReply *reply, ngx_uint_t n)
+{
+    size_t  i;
+
+    ngx_workflow_linger_end();
+
+    i = NGX_WORKFLOW_ACCEPT_ANSWERS + n;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements < i || call->again)
+    {
+        /* Redis may have given tasks to this worker all the same */
+
+        service->recover = 1;
+    }
+
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements >= i) {
+        service->more |= reply->element[1]->integer;
+        service->asked_at = call->sent_at;
+
+        for ( /* void */ ; i < reply->elements; i++) {
+            ngx_workflow_service_run(service, reply->element[i]);
+        }
+    }
+
+    if (service->recover || service->more) {
+        ngx_post_event(&service->claim, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_workflow_service_resumed(ngx_workflow_service_t *service,
     ngx_workflow_call_t *call, redisReply *reply)
 {
     ngx_int_t              outstanding;

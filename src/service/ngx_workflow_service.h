@@ -20,6 +20,17 @@
 #include "wf_state.h"
 
 
+/* Messages of Pub/Sub come to every worker of every nginx: seconds for the
+ * slowest of them; fewer where a message is only known by what it says, as the
+ * same may be said again. */
+
+#define NGX_WORKFLOW_REMEMBER       3600
+#define NGX_WORKFLOW_REMEMBER_TEXT  60
+
+
+typedef struct ngx_workflow_receiving_s  ngx_workflow_receiving_t;
+
+
 typedef struct {
     ngx_workflow_consumer_t    consumer;
 
@@ -97,6 +108,8 @@ typedef struct {
     ngx_uint_t                 accepting;        /* messages under way into
                                                     Redis that are claimed
                                                     there */
+    ngx_event_t                accept;           /* of those of Pub/Sub that */
+    ngx_workflow_receiving_t  *receiving;        /* were read just now */
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;
@@ -144,17 +157,23 @@ void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 
-/* Who is to claim what comes now. */
+/* Who is to claim the task of an event that comes now; how many tasks this
+ * worker is to claim when n come. */
 ngx_workflow_claims_e ngx_workflow_service_claims(
     ngx_workflow_service_t *service);
+void ngx_workflow_service_may_claim(ngx_workflow_service_t *service,
+    ngx_uint_t n, ngx_workflow_claims_t *claims);
 
 /* Claim, behind the call that was made last. */
 void ngx_workflow_service_claim_next(ngx_workflow_service_t *service);
 
-/* What is to be claimed as it is put into Redis, one more or less; the answer. */
+/* What is to be claimed as it is put into Redis, more or less; the answers, to n
+ * tasks, and to an event. */
 void ngx_workflow_service_accepting(ngx_workflow_service_t *service,
     ngx_int_t n);
 void ngx_workflow_service_accepted(ngx_workflow_service_t *service,
+    ngx_workflow_call_t *call, redisReply *reply, ngx_uint_t n);
+void ngx_workflow_service_resumed(ngx_workflow_service_t *service,
     ngx_workflow_call_t *call, redisReply *reply);
 
 /* A task will be due so many milliseconds from now. */
@@ -171,12 +190,20 @@ void ngx_workflow_service_outstanding(ngx_workflow_service_t *service,
  * that the same message is not taken twice.  keep: seconds for which an event
  * is kept whose task is not known, 0: it is refused.  An event's type must be
  * one that the graph matches.  NULL: not made.  The handler reads its reply by
- * ngx_workflow_task_answer().
+ * ngx_workflow_accept_answer().
  */
 ngx_workflow_call_t *ngx_workflow_service_submit(
     ngx_workflow_service_t *service, wf_message_t *m, ngx_str_t *message_id,
     time_t keep, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
+
+/* The same of new tasks: collect them, and then put them into Redis by one call;
+ * they are none then, also when it is not made. */
+ngx_int_t ngx_workflow_service_collect(ngx_workflow_service_t *service,
+    ngx_workflow_accepts_t *accepts, wf_message_t *m, ngx_str_t *message_id);
+ngx_workflow_call_t *ngx_workflow_service_accept(
+    ngx_workflow_service_t *service, ngx_workflow_accepts_t *accepts,
+    ngx_msec_t deadline, ngx_workflow_call_pt handler, void *data);
 
 /* The handler will not be called. */
 void ngx_workflow_service_forget(ngx_workflow_call_t *call);
@@ -184,7 +211,7 @@ void ngx_workflow_service_forget(ngx_workflow_call_t *call);
 void ngx_workflow_service_unknown_event(ngx_workflow_service_t *service,
     wf_message_t *m, wf_buf_t *detail, wf_buf_t *reason);
 
-/* A message from Pub/Sub. */
+/* ngx_workflow_receive.c: a message from Pub/Sub. */
 void ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer,
     u_char *data, size_t len);
 

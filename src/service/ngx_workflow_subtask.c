@@ -132,6 +132,8 @@ ngx_workflow_subtask_accept(ngx_workflow_subtask_t *sub)
     ngx_workflow_call_t        *call;
     ngx_workflow_service_t     *service, *local;
     ngx_workflow_consumer_t     consumer;
+    ngx_workflow_claims_t       none;
+    ngx_workflow_accepts_t      accepts;
     ngx_workflow_submission_t   s;
     u_char                      reply[NGX_WORKFLOW_MAX_NAME + 1
                                       + NGX_WORKFLOW_MAX_ID];
@@ -162,15 +164,21 @@ ngx_workflow_subtask_accept(ngx_workflow_subtask_t *sub)
 
     local = ngx_workflow_subtask_local(sub);
     s.only = (local == NULL);
-    s.max_queued = local ? local->max_queued : service->max_queued;
+
+    ngx_memzero(&none, sizeof(ngx_workflow_claims_t));
+    ngx_memzero(&accepts, sizeof(ngx_workflow_accepts_t));
 
     call = NULL;
 
     if (ngx_workflow_consumer_init(&consumer,
                                    &service->consumer.topic_namespace, pool)
-        == NGX_OK)
+            == NGX_OK
+        && ngx_workflow_accept_add(&accepts, &s) == NGX_OK)
     {
-        call = ngx_workflow_task_accept(&consumer, &s, 0,
+        call = ngx_workflow_accept_send(&consumer, &accepts,
+                                        local ? local->max_queued
+                                              : service->max_queued,
+                                        &none, 0,
                                         ngx_workflow_subtask_accepted, sub);
     }
 
@@ -226,7 +234,7 @@ ngx_workflow_subtask_accepted(ngx_workflow_call_t *call, redisReply *reply)
     sub->calling = 0;
     run->calls--;
 
-    switch (ngx_workflow_task_answer(reply, &outstanding)) {
+    switch (ngx_workflow_accept_answer(reply, 0, &outstanding)) {
 
     case NGX_WORKFLOW_ACCEPTED:
     case NGX_WORKFLOW_KNOWN:
@@ -234,7 +242,8 @@ ngx_workflow_subtask_accepted(ngx_workflow_call_t *call, redisReply *reply)
         break;
 
     case NGX_WORKFLOW_ENDED:
-        ngx_workflow_subtask_ended(sub, reply);
+        ngx_workflow_subtask_ended(sub,
+                                   reply->element[NGX_WORKFLOW_ACCEPT_ANSWERS]);
         break;
 
     case NGX_WORKFLOW_UNKNOWN:

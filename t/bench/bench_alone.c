@@ -41,11 +41,11 @@ bench_alone(const bench_t *b)
         bench_accept(&s, c, id, 1);
         reply = bench_reply(c);
 
-        if (reply->elements != 3) {
+        if (reply->elements != 4) {
             bench_die("the task that was queued was not claimed");
         }
 
-        bench_finish(&s, c, reply->element[2]);
+        bench_finish(&s, c, reply->element[3]);
 
         freeReplyObject(reply);
         bench_wait(c);

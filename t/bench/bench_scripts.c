@@ -94,13 +94,11 @@ bench_script(redisContext *c, const char *text, char *sha)
 void
 bench_accept(bench_scripts_t *s, redisContext *c, const char *id, int claims)
 {
-    if (redisAppendCommand(c, "EVALSHA %s 8 %s %stask:%s %sevents:%s %s %s"
-                           " %sseen:0:: %s %ssession: %s %s %s 0 0 %s 0 %s"
-                           " 30000 0",
-                           s->accept, s->stage, s->prefix, id, s->prefix, id,
-                           s->bell, s->timers, s->prefix, s->leases, s->prefix,
-                           id, s->input, "cc94a25cf4023264 -\n", "",
-                           claims ? "bench" : "")
+    if (redisAppendCommand(c, "EVALSHA %s 4 %s %s %s %s %s bench %d 30000 3 1 0"
+                           " %s %s %s %s",
+                           s->accept, s->stage, s->bell, s->timers, s->leases,
+                           s->prefix, claims, id, s->input,
+                           "cc94a25cf4023264 -\n", "")
         != REDIS_OK)
     {
         bench_die("no memory");

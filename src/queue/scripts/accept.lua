@@ -1,126 +1,230 @@
--- Take a new task into the queue.
+-- Take new tasks into the queue, and claim what is to be claimed next.
 --
--- KEYS  stream, task, events, bell, timers, seen, leases, session
--- ARGV  task_id, input, its record from the digest on, limit of the stream (0
---       none), seconds to remember the message (0: it has no id of its own),
---       "service\ntask_id" of the task that sends it ("" none),
+-- KEYS  stream, bell, timers, leases
+-- ARGV  prefix of the service's keys, worker, number of tasks that it claims at
+--       once (0: another one is woken), milliseconds of a lease, number of
+--       attempts, 1: sessions are kept here, limit of the stream (0 none);
+--       and for each task
+--       task_id, input, its record from the digest on, and what is special of
+--       it: "" or "remember only length seen reply", that is,
+--       seconds to remember the message (0: it has no id of its own),
 --       1: only if the service has been here,
---       the worker that claims the task at once ("" none: one is woken; "-":
---       the worker claims next, no other need be woken),
---       milliseconds of its lease,
---       1: the session is kept here
--- returns {"accepted" | "known" | "conflict" | "full" | "unknown",
---          outstanding tasks},
---         or, claimed at once, {"accepted", outstanding tasks, its claim as
---         claim.lua has it},
---         or, of a task that another one sends,
+--       what it is remembered by, after its length,
+--       "service\ntask_id" of the task that sends it ("" none)
+-- returns {outstanding tasks, 1 if there may be more to claim, an answer for each,
+--          claim...}, claims as claim.lua has them;
+--         an answer is "accepted" | "known" | "conflict" | "full" | "unknown"
+--         or, to a task that another one sends,
 --         {"ended", outstanding tasks, state, result | "", error | ""}
 --
--- A known task is not queued again; "conflict" if it had another input.  A
--- worker that is given no claim, as another task was first, repeats what it has
--- claimed, see claim.lua.
+-- A known task is not queued again; "conflict" if it had another input.  Those
+-- claimed are the first of the queue, whoever has put them into it.
 
-local stream, key, events, bell, timers, seen, leases, session = unpack(KEYS)
-local id, input, rest, limit, remember, reply, only, worker, lease, kept
-    = unpack(ARGV)
+local stream, bell, timers, leases = unpack(KEYS)
+local prefix, worker, count, lease, max_attempts, sessions, limit
+    = unpack(ARGV, 1, 7)
 
-limit, remember = tonumber(limit), tonumber(remember)
+count, limit, sessions = tonumber(count), tonumber(limit), sessions == '1'
 
-local queued = redis.call('XLEN', stream)
+local queued, n = redis.call('XLEN', stream), 0
+local keys, events = {}, {}
 
-local function outstanding()
-    return queued + redis.call('ZCARD', timers)
+for at = 8, #ARGV, 4 do
+    n = n + 1
+    keys[n], events[n] = prefix .. 'task:' .. ARGV[at],
+                         prefix .. 'events:' .. ARGV[at]
 end
 
-local text = redis.call('MGET', key)[1]
+local known = redis.call('MGET', unpack(keys))
+local early = n == 1 or redis.call('EXISTS', unpack(events)) > 0
 
-if text then
+-- Answers, and claims behind them; entries of new ones; where their arguments
+-- are; which of them have had events before.
+
+local claims, entries, taken, marked, nnew = {0, 0}, {}, {}, {}, 0
+
+for i = 1, n do
+    local at = 4 + 4 * i
+    local id, special, text = ARGV[at], ARGV[at + 3], known[i]
+    local remember, only, seen, reply = '0', '0', nil, ''
+    local answer
+
+    if special ~= '' then
+        local length, from
+
+        remember, only, length, from = string.match(special,
+                                                    '^(%d+) (%d) (%d+) ()')
+        seen = prefix .. 'seen:' .. string.sub(special, from, from + length - 1)
+        reply = string.sub(special, from + length + 1)
+    end
+
+    if text then
 -- include task
 
-    local known = read_task(text)
-    local before = known and string.match(known.origin, ' (%S+)$')
+        local task = read_task(text)
+        local digest = task and string.match(task.origin, ' (%S+)$')
 
-    -- a task that was refused has no digest
-    if known and before ~= '-' and before ~= string.match(rest, '^%S+') then
-        return {'conflict', outstanding()}
+        -- a task that was refused has no digest
+        if task and digest ~= '-'
+           and digest ~= string.match(ARGV[at + 2], '^%S+')
+        then
+            answer = 'conflict'
+
+        elseif task and reply ~= '' and not is_alive(task) then
+            answer = {'ended', queued + redis.call('ZCARD', timers), task.state,
+                      task.result or '', task.error or ''}
+
+        elseif task then
+            answer = 'known'
+
+            if reply ~= '' and not task.reply then
+                task.reply = reply
+                redis.call('SET', keys[i], write_task(task))
+            end
+        end
     end
 
-    if known and reply ~= '' then
-        if not is_alive(known) then
-            return {'ended', outstanding(), known.state, known.result or '',
-                    known.error or ''}
+    if not answer and taken[id] then
+        answer = string.match(ARGV[taken[id] + 2], '^%S+')
+                 == string.match(ARGV[at + 2], '^%S+') and 'known' or 'conflict'
+    end
+
+    if answer then
+        -- it is told
+
+    elseif only == '1' and redis.call('EXISTS', stream) == 0 then
+        answer = 'unknown'
+
+    elseif remember ~= '0' and redis.call('EXISTS', seen) == 1 then
+        answer = 'known'
+
+    elseif limit > 0 and queued >= limit then
+        answer = 'full'
+
+    else
+        if remember ~= '0' then
+            redis.call('SET', seen, id, 'EX', remember)
         end
 
-        if not known.reply then
-            known.reply = reply
-            redis.call('SET', key, write_task(known))
+        answer, queued, nnew = 'accepted', queued + 1, nnew + 1
+        entries[nnew] = redis.call('XADD', stream, '*', 'task', id,
+                                   'input', ARGV[at + 1])
+
+        if n > 1 then
+            taken[id] = at
+        end
+
+        if early and redis.call('PERSIST', events[i]) == 1 then
+            marked[i] = true
         end
     end
 
-    if known then
-        return {'known', outstanding()}
+    claims[2 + i] = answer
+end
+
+-- What is to be claimed: so many new ones, or others; whether there may be more.
+
+local nowned, others, more = 0, nil, nnew > 0
+
+if nnew > 0 and count > 0 then
+    local read
+
+    if queued == 1 then
+
+        -- the new one, as nothing else is in the stream
+
+        read = redis.pcall('XCLAIM', stream, 'workers', worker, 0, entries[1],
+                           'FORCE', 'JUSTID', 'LASTID', entries[1])
+        nowned = read[1] == entries[1] and 1 or 0
+        more = nowned == 0
+    else
+        read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker,
+                           'COUNT', count, 'STREAMS', stream, '>')
+        read = read and not read.err and read[1][2] or {}
+
+        if read[1] and read[1][1] == entries[1] then
+            nowned = #read
+        elseif read[1] then
+            others = read
+        end
+
+        more = #read == 0 or read[#read][1] ~= entries[nnew]
     end
 end
 
-if only == '1' and redis.call('EXISTS', stream) == 0 then
-    return {'unknown', outstanding()}
-end
+local nclaims, written, owned, j, updated, deadline = 2 + n, {}, {}, 0
 
-if remember > 0 and redis.call('EXISTS', seen) == 1 then
-    return {'known', outstanding()}
-end
-
-if limit > 0 and queued >= limit then
-    return {'full', outstanding()}
-end
-
-if remember > 0 then
-    redis.call('SET', seen, id, 'EX', remember)
-end
-
--- include next
-
-local entry = redis.call('XADD', stream, '*', 'task', id, 'input', input)
-
-queued = queued + 1
-
--- those that were there before it stay
-local early = redis.call('PERSIST', events) == 1
-
-local function write(state, updated)
-    local record = state .. ' 0 ' .. (early and 'events ' or '- ') .. updated
-                   .. ' ' .. string.match(entry, '^%d+') .. ' ' .. rest
-
-    redis.call('SET', key, record)
-
-    return record
-end
-
-local claims = worker ~= '' and worker ~= '-'
-
-if not claims or not is_next(stream, leases, worker, entry, queued == 1) then
-    write('queued ' .. entry .. ' - 0 0', '-')
-
-    if worker == '' and redis.call('LLEN', bell) == 0 then
-        redis.call('RPUSH', bell, 1)
-    end
-
-    return {'accepted', outstanding()}
-end
-
+if nowned > 0 then
 -- include clock
-
-local record = write('running ' .. entry .. ' ' .. worker .. ' 1 1', stamp)
-local claim = {id, record, input}
-
-redis.call('ZADD', leases, string.format('%.0f', now + lease), id)
-
-if early or kept == '1' then
-    local before = early and redis.pcall('LRANGE', events, 0, 63) or {}
-    local values = kept == '1' and redis.pcall('HGETALL', session) or {}
-
-    claim[4], claim[5] = '', before.err and {} or before
-    claim[6], claim[7] = '', values.err and {} or values
+    updated, deadline = stamp, string.format('%.0f', now + lease)
 end
 
-return {'accepted', outstanding(), claim}
+for i = 1, n do
+    if claims[2 + i] == 'accepted' then
+        local at = 4 + 4 * i
+        local entry, mark, record
+
+        j = j + 1
+        entry, mark = entries[j], marked[i] and 'events ' or '- '
+        record = ' ' .. string.match(entry, '^%d+') .. ' ' .. ARGV[at + 2]
+
+        if j > nowned then
+            record = 'queued ' .. entry .. ' - 0 0 0 ' .. mark .. '-' .. record
+        else
+            local claim, length, from
+
+            record = 'running ' .. entry .. ' ' .. worker .. ' 1 1 0 ' .. mark
+                     .. updated .. record
+            claim = {ARGV[at], record, ARGV[at + 1]}
+
+            if sessions then
+                length, from = string.match(ARGV[at + 2],
+                                            '^%S+ session=(%d+)[^\n]*\n()')
+            end
+
+            if length or marked[i] then
+                local given = marked[i] and redis.pcall('LRANGE', events[i],
+                                                        0, 63) or {}
+                local values = length and redis.pcall('HGETALL', prefix
+                               .. 'session:' .. string.sub(ARGV[at + 2], from,
+                                                     from + length - 1)) or {}
+
+                claim[4], claim[5] = '', given.err and {} or given
+                claim[6], claim[7] = '', values.err and {} or values
+            end
+
+            nclaims = nclaims + 1
+            claims[nclaims] = claim
+            owned[2 * j - 1], owned[2 * j] = deadline, ARGV[at]
+        end
+
+        written[2 * j - 1], written[2 * j] = keys[i], record
+    end
+end
+
+if j > 0 then
+    redis.call('MSET', unpack(written))
+end
+
+if nowned > 0 then
+    redis.call('ZADD', leases, unpack(owned))
+end
+
+if others then
+-- include clock
+-- include task
+-- include claims
+    take_entries(others)
+    keep_claims()
+end
+
+-- another worker may have what this one does not claim
+
+if more and redis.call('LLEN', bell) == 0 then
+    redis.call('RPUSH', bell, 1)
+end
+
+claims[1] = queued + redis.call('ZCARD', timers)
+claims[2] = more and 1 or 0
+
+return claims

@@ -179,6 +179,51 @@ waitpid $busy, 0;
 $t->respond(@ids);
 $t->once_ok('BUSY', @ids);
 
+# What is streamed later is taken, and what came before it is not: it waits.
+
+$t->accept('early', steps => 2, ms => 500);
+wait_for { $t->field('early', 'streamed') } 10, 'an event';
+$redis->acl('SETUSER', 'default', '-persist');
+my $before = length $t->nginx->log;
+my $refused = qr/can't run this command|to run the 'persist' command/;
+wait_for { substr($t->nginx->log, $before) =~ /GAP(?:.*$refused){3}/s } 10,
+    'both to be sent again, twice';
+is($t->field('early', 'state'), 'running', 'its end waits');
+is($t->field('early', 'streamed'), 1, 'for the other event');
+$redis->acl('SETUSER', 'default', '+persist');
+$t->once_ok('its end comes behind what it has streamed', 'early');
+
+# Redis has lost what it had answered, as by a failover to a replica that it had
+# not reached: that does not come again, and what follows is not waited for by
+# others.
+
+sub forgets {
+    my ($id) = @_;
+    wait_for { $t->field($id, 'streamed') } 10, "$id to stream";
+    $redis->eval(<<'LUA', 1, Workflow::Record::key('stairs', $id));
+local text = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], (string.gsub(text, '^(running %S+ %S+ %d+ %d+) %d+',
+                                        '%1 0')))
+LUA
+    is($t->field($id, 'streamed'), 0, "$id: it has streamed nothing");
+}
+
+my %lost = ('at its end' => { ms => 700 }, 'at two' => { steps => 2, ms => 700 },
+    'one behind the other' => { steps => 4, ms => 300 },
+    'as it waits' => { ms => 700, ask => 1 });
+
+for my $id (sort keys %lost) {
+    my $gaps = () = $t->nginx->log =~ /GAP/g;
+    $t->accept($id, %{ $lost{$id} });
+    forgets($id);
+    wait_for { $gaps < (() = $t->nginx->log =~ /GAP/g) } 10, 'it to be noticed';
+    $t->accept("beside $id");
+    $t->respond($id);
+    $t->once_ok("events are lost $id", $id, "beside $id");
+    is($t->field($id, 'claim'), $lost{$id}{ask} ? 2 : 1,
+        'and nobody had to take it over');
+}
+
 # It stands still: longer than command_timeout, and longer than a lease.
 
 for my $seconds (1.2, 3) {

@@ -12,6 +12,7 @@ ngx_workflow_args_init(ngx_workflow_args_t *args)
     args->len = args->len_buf;
     args->nnumbers = 0;
     args->failed = 0;
+    args->streams = 0;
 }
 
 

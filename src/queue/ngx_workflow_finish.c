@@ -254,6 +254,7 @@ static ngx_int_t
 ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
 {
     wf_buf_t                  b = WF_BUF_INIT;
+    ngx_workflow_call_t      *call;
     ngx_workflow_consumer_t  *consumer;
 
     consumer = ends->consumer;
@@ -261,7 +262,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     /* EVALSHA, sum, number of keys, keys, and what the tasks have in common */
 
     wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, 3 + 5 + 7 + ends->nargs);
+    wf_buf_addu(&b, 3 + 5 + 7 + ends->nargs + 1);
     wf_buf_adds(&b, "\r\n");
 
     ngx_workflow_finish_arg(&b, "EVALSHA", 7);
@@ -284,15 +285,17 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     ngx_workflow_finish_number(&b, ngx_workflow_exec_asks(ends));
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
+    ngx_workflow_finish_number(&b, 0);
 
-    if (b.failed
-        || ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
-                                  ngx_workflow_finish_replied, ends)
-           == NULL)
-    {
+    call = b.failed ? NULL
+                    : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
+                                             ngx_workflow_finish_replied, ends);
+    if (call == NULL) {
         wf_buf_free(&b);
         return NGX_ERROR;
     }
+
+    call->streams = 1;
 
     wf_buf_free(&ends->text);
 

@@ -17,6 +17,7 @@ static void ngx_workflow_call_reply(ngx_workflow_command_t *command,
     redisReply *reply);
 static ngx_uint_t ngx_workflow_call_error(ngx_workflow_call_t *call,
     redisReply *reply);
+static void ngx_workflow_call_gap(ngx_workflow_call_t *call);
 static void ngx_workflow_call_timeout(ngx_event_t *ev);
 static void ngx_workflow_call_free(ngx_workflow_call_t *call);
 
@@ -316,7 +317,10 @@ ngx_workflow_call(ngx_workflow_queue_t *queue, ngx_workflow_args_t *args,
 
     if (call == NULL) {
         redisFreeCommand(text);
+        return NULL;
     }
+
+    call->streams = args->streams;
 
     return call;
 }
@@ -454,6 +458,7 @@ ngx_workflow_call_error(ngx_workflow_call_t *call, redisReply *reply)
     ngx_workflow_queue_t  *queue;
 
     queue = call->queue;
+    call->gap = 0;
 
     if (ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0) {
         call->sent = 0;
@@ -491,11 +496,46 @@ ngx_workflow_call_error(ngx_workflow_call_t *call, redisReply *reply)
     call->sent = 0;
     call->again = 1;
 
+    if (call->streams && ngx_strncmp(reply->str, "GAP", 3) == 0) {
+        ngx_workflow_call_gap(call);
+    }
+
     if (!queue->retry.timer_set) {
         ngx_add_timer(&queue->retry, NGX_WORKFLOW_RETRY_DELAY);
     }
 
     return 1;
+}
+
+
+/*
+ * What a call streams comes behind what others have before it.  They are before
+ * it in the list, too, until they are answered: when there is none any more,
+ * another server had answered, which this one does not know of.
+ */
+
+static void
+ngx_workflow_call_gap(ngx_workflow_call_t *call)
+{
+    ngx_queue_t          *q;
+    ngx_workflow_call_t  *before;
+
+    call->gap = 1;
+
+    for (q = ngx_queue_prev(&call->link);
+         q != ngx_queue_sentinel(&call->queue->calls);
+         q = ngx_queue_prev(q))
+    {
+        before = ngx_queue_data(q, ngx_workflow_call_t, link);
+
+        if (before->streams && !before->gap) {
+            return;
+        }
+    }
+
+    /* "...$1\r\n0\r\n" */
+
+    call->text[call->len - 3] = '1';
 }
 
 

@@ -178,6 +178,10 @@ struct ngx_workflow_call_s {
     unsigned                    sent:1;
     unsigned                    once:1;
     unsigned                    again:1;      /* it may have been done before */
+    unsigned                    streams:1;    /* its last argument is "0", or
+                                                 "1": events before its own are
+                                                 lost */
+    unsigned                    gap:1;        /* refused for want of them */
 };
 
 
@@ -218,6 +222,7 @@ typedef struct {
     u_char                      numbers[8][NGX_INT64_LEN];
     ngx_uint_t                  nnumbers;
     unsigned                    failed:1;
+    unsigned                    streams:1;    /* as in the call */
 } ngx_workflow_args_t;
 
 void ngx_workflow_args_init(ngx_workflow_args_t *args);

@@ -26,6 +26,8 @@ static void ngx_workflow_args_claims(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_submission_t *s);
 static void ngx_workflow_args_fence(ngx_workflow_args_t *args,
     ngx_workflow_consumer_t *consumer, ngx_workflow_task_t *task);
+static void ngx_workflow_args_streams(ngx_workflow_args_t *args,
+    ngx_workflow_messages_t *messages);
 static void ngx_workflow_args_messages(ngx_workflow_args_t *args,
     ngx_workflow_messages_t *messages);
 
@@ -261,8 +263,7 @@ ngx_workflow_task_emit(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, &consumer->queue->worker);
     ngx_workflow_args_str(&args, &task->claim_text);
     ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
-    ngx_workflow_args_number(&args, messages->first);
-    ngx_workflow_args_messages(&args, messages);
+    ngx_workflow_args_streams(&args, messages);
 
     return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
 }
@@ -293,8 +294,7 @@ ngx_workflow_task_park(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_number(&args, task->taken);
     ngx_workflow_args_number(&args, wait);
     ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
-    ngx_workflow_args_number(&args, messages->first);
-    ngx_workflow_args_messages(&args, messages);
+    ngx_workflow_args_streams(&args, messages);
 
     return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
 }
@@ -323,8 +323,7 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, saved);
     ngx_workflow_args_number(&args, leave);
     ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
-    ngx_workflow_args_number(&args, messages->first);
-    ngx_workflow_args_messages(&args, messages);
+    ngx_workflow_args_streams(&args, messages);
 
     return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
 }
@@ -352,8 +351,7 @@ ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_str(&args, error);
     ngx_workflow_args_number(&args, delay);
     ngx_workflow_args_str(&args, ngx_workflow_task_channel(consumer, task));
-    ngx_workflow_args_number(&args, messages->first);
-    ngx_workflow_args_messages(&args, messages);
+    ngx_workflow_args_streams(&args, messages);
 
     return ngx_workflow_call(consumer->queue, &args, 0, handler, data);
 }
@@ -471,6 +469,18 @@ ngx_workflow_task_channel(ngx_workflow_consumer_t *consumer,
     ngx_workflow_task_t *task)
 {
     return task->reply.len ? &consumer->subtasks : &consumer->control;
+}
+
+
+static void
+ngx_workflow_args_streams(ngx_workflow_args_t *args,
+    ngx_workflow_messages_t *messages)
+{
+    ngx_workflow_args_number(args, messages->first);
+    ngx_workflow_args_messages(args, messages);
+
+    ngx_workflow_args_add(args, "0", 1);
+    args->streams = 1;
 }
 
 

@@ -128,7 +128,7 @@ bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claim)
     bench_ended(s, &end, claim);
 
     if (redisAppendCommand(c, "EVALSHA %s 5 %s %s %s %s %s %s bench 3600 604800"
-                           " llama_deploy:worker: %s 0 %s %s %s %s %s %s %s",
+                           " llama_deploy:worker: %s 0 %s %s %s %s %s %s %s 0",
                            s->finish, s->queue, s->timers, s->leases, s->dead,
                            s->epoch, s->prefix, BENCH_CHANNEL,
                            claim->element[0]->str, end.entry,

@@ -3,7 +3,8 @@
 -- KEYS  task, saved, leases, bell
 -- ARGV  task_id, worker, claim, saved run ("" none: keep the last),
 --       1: the worker gives the task up, another one is to go on with it,
---       channel, index of the first message, streamed message...
+--       channel, index of the first message, streamed message...,
+--       1: events before these are lost, see stream.lua
 -- returns 1, or 0: the task is not this worker's any more
 
 local key, kept, leases, bell = unpack(KEYS)
@@ -20,7 +21,7 @@ if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0
 end
 
-if is_gap(task, index, 8, #ARGV) then
+if is_gap(task, index) then
     return redis.error_reply(gap)
 end
 
@@ -30,7 +31,7 @@ end
 
 redis.call('PERSIST', key)
 
-stream_events(task, channel, index, 8, #ARGV)
+stream_events(task, channel, index, 8)
 
 if saved ~= '' then
     redis.call('SET', kept, saved)

@@ -1,7 +1,8 @@
 -- Publish events that a running task streams.
 --
 -- KEYS  task
--- ARGV  worker, claim, channel, index of the first message, message...
+-- ARGV  worker, claim, channel, index of the first message, message...,
+--       1: events before these are lost, see stream.lua
 -- returns 1, or 0: the task is not this worker's any more
 --
 -- An index that was published before is not published again.
@@ -19,7 +20,7 @@ if not is_of(task, worker, claim) or task.state ~= 'running' then
     return 0
 end
 
-if is_gap(task, index, 5, #ARGV) then
+if is_gap(task, index) then
     return redis.error_reply(gap)
 end
 
@@ -29,7 +30,7 @@ end
 
 redis.call('PERSIST', key)
 
-stream_events(task, channel, index, 5, #ARGV)
+stream_events(task, channel, index, 5)
 
 redis.call('SET', key, write_task(task))
 

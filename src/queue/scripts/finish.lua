@@ -17,7 +17,8 @@
 --       its own channel, input (of a dead one), session ("" none is kept here),
 --       prefix of the keys of the service whose task has sent this one ("" none
 --       has), that service, that task's id, the event for it,
---       key, value... of the session that were set
+--       key, value... of the session that were set,
+--       and at the end of all 1: events before these are lost, see stream.lua
 -- returns {outstanding tasks, the epoch ("" none), for each task 1, or 0: it is
 --         not this worker's any more...}
 --
@@ -83,7 +84,7 @@ end
 
 local starts, keys, nstarts, at = {}, {}, 0, 8
 
-while at <= #ARGV do
+while at < #ARGV do
     local head = head_of(ARGV[at + 2])
 
     nstarts = nstarts + 1
@@ -119,8 +120,9 @@ local function check(i, id, head)
 
     if state == 'running' then
         streamed = tonumber(streamed)
-        changed[i] = {entry = entry, attempts = attempts, streamed = streamed,
-                      gap = head.index > streamed and head.n > 0}
+        changed[i] = {entry = entry, attempts = attempts,
+                      streamed = math.max(streamed, head.index),
+                      gap = head.index > streamed and not is_lost}
 
         if marks ~= '-' then
             forget(id)

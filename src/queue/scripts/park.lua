@@ -5,7 +5,8 @@
 -- KEYS  stream, task, saved, events, timers, leases
 -- ARGV  task_id, worker, claim, input, saved run, events that the run has
 --       taken, milliseconds that it may wait (0 for ever), channel,
---       index of the first message, streamed message...
+--       index of the first message, streamed message...,
+--       1: events before these are lost, see stream.lua
 -- returns {"parked" | "lost", outstanding tasks}
 --         or {"events", outstanding tasks, event...}
 
@@ -33,7 +34,7 @@ if task.state ~= 'running' then
     return {'parked', outstanding()}
 end
 
-if is_gap(task, index, 10, #ARGV) then
+if is_gap(task, index) then
     return redis.error_reply(gap)
 end
 
@@ -43,7 +44,7 @@ end
 
 redis.call('PERSIST', key)
 
-stream_events(task, channel, index, 10, #ARGV)
+stream_events(task, channel, index, 10)
 
 if redis.call('LLEN', events) > taken then
     local new = redis.call('LRANGE', events, taken, -1)

@@ -4,7 +4,8 @@
 --
 -- KEYS  stream, task, timers, leases
 -- ARGV  task_id, worker, claim, input, error, milliseconds to wait, channel,
---       index of the first message, streamed message...
+--       index of the first message, streamed message...,
+--       1: events before these are lost, see stream.lua
 -- returns {1, outstanding tasks}, or {0, outstanding tasks}: the task is not
 --         this worker's any more
 
@@ -32,7 +33,7 @@ if task.state ~= 'running' then
     return {1, outstanding()}
 end
 
-if is_gap(task, index, 9, #ARGV) then
+if is_gap(task, index) then
     return redis.error_reply(gap)
 end
 
@@ -42,7 +43,7 @@ end
 
 redis.call('ZREM', leases, id)
 
-stream_events(task, channel, index, 9, #ARGV)
+stream_events(task, channel, index, 9)
 
 redis.call('XACK', stream, 'workers', task.entry)
 redis.call('XDEL', stream, task.entry)

@@ -309,6 +309,29 @@ for my $bytes (0, 3) {
     isnt($r->get($epoch_key), $epoch, "$id: another epoch");
 }
 
+# Answers are out of step, as when hiredis has forgotten who waits for one: no
+# answer is believed, and what was done is not done again.
+
+for my $case (['a status', "+QUEUED\r\n", "+QUEUED\r\n" x 2],
+    ['an integer', "*8\r\n", ":1\r\n*8\r\n"],
+    ['a longer array', "*8\r\n", "*9\r\n:1\r\n"],
+    ['a shorter one', "*8\r\n", "*2\r\n:1\r\n:1\r\n*8\r\n"])
+{
+    my ($what, @change) = @$case;
+    my $dropped = () = $nginx->log =~ /an answer to another command/g;
+    $epoch = $r->get($epoch_key);
+    $proxy->change(@change);
+    submit($what);
+    ends($what);
+    ok($proxy->has_changed, "$what: instead of the answer");
+    wait_for { $dropped < (() = $nginx->log
+        =~ /an answer to another command/g) } 10, 'the connection to be dropped';
+    is(task_in($r, 'stairs', $what)->{claim}, 1,
+        "$what: nobody had to take it over");
+    connects($what);
+    isnt($r->get($epoch_key), $epoch, "$what: another epoch");
+}
+
 # Transactions that are not allowed: over a new connection, and over one where
 # they were.
 

@@ -24,6 +24,7 @@ struct ngx_workflow_ends_s {
     ngx_uint_t                  nargs;
     ngx_uint_t                  epoch;       /* of those that a transaction may
                                                 end; 0: the script must */
+    ngx_uint_t                  ncommands;   /* in the transaction */
     ngx_uint_t                  n;
     ngx_workflow_finish_pt      handlers[NGX_WORKFLOW_MAX_ENDS];
     void                       *data[NGX_WORKFLOW_MAX_ENDS];

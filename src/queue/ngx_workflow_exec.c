@@ -36,6 +36,7 @@ typedef struct {
     wf_buf_t                  command;
     wf_buf_t                  ids;
     wf_buf_t                  entries;
+    ngx_uint_t                ncommands;   /* between MULTI and EXEC */
     ngx_uint_t                failed;
 } ngx_workflow_exec_t;
 
@@ -288,6 +289,7 @@ ngx_workflow_exec_send(ngx_workflow_ends_t *ends)
         return NGX_ERROR;
     }
 
+    ends->ncommands = exec.ncommands;
     ends->sent = 1;
     ends->consumer->nsent++;
 
@@ -478,6 +480,11 @@ ngx_workflow_exec_end(ngx_workflow_exec_t *exec,
            != NGX_OK)
     {
         exec->failed = 1;
+        return;
+    }
+
+    if (command == &ngx_workflow_exec_command) {
+        exec->ncommands++;
     }
 }
 
@@ -498,13 +505,27 @@ ngx_workflow_exec_replied(ngx_workflow_command_t *command, redisReply *reply)
 
     ends = command->data;
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements < 2)
+    if (reply == NULL || reply->type == REDIS_REPLY_NIL
+        || reply->type == REDIS_REPLY_ERROR)
     {
         ngx_workflow_exec_guarded(&ends->consumer->queue->guarded, reply);
 
         ends->consumer->epoch.doubtful = 1;
         ends->again |= reply == NULL;
+        ngx_workflow_finish_again(ends);
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != ends->ncommands)
+    {
+        /* answers are out of step, and those that are to come are not to be
+         * believed either */
+
+        ngx_workflow_redis_drop(&ends->consumer->queue->commands,
+                                "an answer to another command");
+
+        ends->consumer->epoch.doubtful = 1;
+        ends->again = 1;
         ngx_workflow_finish_again(ends);
         return;
     }

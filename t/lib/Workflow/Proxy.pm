@@ -62,6 +62,13 @@ sub cut_at { return $_[0]->tell("cut_at $_[1] $_[2]") }
 
 sub has_cut { return $_[0]->tell('has_cut') }
 
+# What Redis answers next in this way, in one piece, becomes something else;
+# whether that has happened.
+
+sub change { return $_[0]->tell(join ' ', 'change', map { unpack 'H*', $_ }
+    @_[1, 2]) }
+sub has_changed { return $_[0]->tell('has_changed') }
+
 # Keep back what is sent to Redis until drop().
 
 sub hold { return $_[0]->tell('hold') }
@@ -229,6 +236,12 @@ sub serve {
                 delete $s{at};
             }
 
+            if ($from eq 'server' && defined $s{from}
+                && $bytes =~ s/\Q$s{from}\E/$s{to}/)
+            {
+                delete $s{from};
+            }
+
             push @{ $link->{"from_$from"} }, [time + $s{delay} / 1000, $bytes];
         }
     }
@@ -246,6 +259,12 @@ sub order {
 
     } elsif ($order eq 'has_cut') {
         return $s->{cuts};
+
+    } elsif ($order eq 'change') {
+        @$s{qw(from to)} = map { pack 'H*', $_ } split / /, $value;
+
+    } elsif ($order eq 'has_changed') {
+        return defined $s->{from} ? 0 : 1;
 
     } elsif ($order eq 'hold') {
         $s->{hold} = 1;

@@ -201,6 +201,22 @@ is(transactions('after'), 1, 'claimed in this one: one');
     is($execute->(), 0, 'none is there');
 }
 
+# A claim has failed, and what this worker has claimed is repeated: it might have
+# given up what it is told of.  Neither that nor what it runs ends by one.
+
+climb('beside a claim', 1500);
+my $entries = $r->xpending('{llama_deploy.stairs}:queue', 'workers')->[0];
+$r->acl('SETUSER', 'nginx', '-mset');
+enqueue($r, 'stairs', 'repeated', to_json({ events => 0, file => $file }));
+wait_for { $r->xpending('{llama_deploy.stairs}:queue', 'workers')->[0]
+    > $entries } 10, 'it to be read';
+$r->acl('SETUSER', 'nginx', '+mset');
+$before = calls('exec');
+ends('repeated');
+ends('beside a claim');
+is(calls('exec'), $before, 'claims are repeated: none');
+is(transactions('behind them'), 1, 'after that: one');
+
 # Another worker takes it over, by the script that does it: whoever had it
 # before cannot end it any more.
 

@@ -180,7 +180,7 @@ sub scenario {
 }
 
 for my $kind ([ALLOCATIONS, 'allocations', 240], [CALLS, 'calls', 80],
-    [HIREDIS, 'allocations of hiredis', 24])
+    [HIREDIS, 'allocations of hiredis', 120])
 {
     my ($mode, $name, $most) = @$kind;
 

@@ -82,14 +82,31 @@ ngx_int_t
 ngx_workflow_redis_send(ngx_workflow_redis_t *redis,
     ngx_workflow_command_t *command, const char *text, size_t len)
 {
+    redisCallback  *last;
+
     if (!redis->is_ready && command != &redis->opening) {
         return NGX_ERROR;
     }
+
+    last = redis->context->replies.tail;
 
     if (redisAsyncFormattedCommand(redis->context, ngx_workflow_redis_replied,
                                    command, text, len)
         != REDIS_OK)
     {
+        return NGX_ERROR;
+    }
+
+    if (redis->context->replies.tail == last) {
+
+        /* hiredis 0.14 had no memory for who waits for the answer, which would
+         * be given to another one, and so on: nothing of it is sent */
+
+        redis->is_ready = 0;
+        redis->broken = 1;
+
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+
         return NGX_ERROR;
     }
 
@@ -450,6 +467,11 @@ ngx_workflow_redis_flush_handler(ngx_event_t *ev)
         return;
     }
 
+    if (redis->broken) {
+        ngx_workflow_redis_drop(redis, "no memory");
+        return;
+    }
+
     if (!redis->is_ready && redis->opening_left == 0) {
 
         if (ngx_workflow_redis_handshake(redis) != NGX_OK) {
@@ -518,6 +540,7 @@ ngx_workflow_redis_cleanup(void *data)
     redis->context = NULL;
     redis->connected = 0;
     redis->is_ready = 0;
+    redis->broken = 0;
     redis->flushing = 0;
     redis->pending = 0;
     redis->opening_left = 0;

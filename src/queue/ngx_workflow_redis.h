@@ -91,6 +91,7 @@ struct ngx_workflow_redis_s {
     unsigned                    connected:1;
     unsigned                    is_ready:1;
     unsigned                    was_ready:1;
+    unsigned                    broken:1;    /* to be dropped */
     unsigned                    flushing:1;
     unsigned                    closed:1;
 };

@@ -192,8 +192,8 @@ sub send_task {
     return $client;
 }
 
-# A worker reads another task than the one that it accepts, and stands still
-# before it knows: the other one is run elsewhere.
+# A worker claims the first task of the queue as it puts another one there, and
+# stands still before it knows: that other one is run elsewhere.
 
 {
     my $still = nginx('step_interval 60s;', workers => 1);
@@ -208,15 +208,57 @@ sub send_task {
     $redis->signal('CONT');
     wait_for { task_in($redis->redis, 'sleeper', 'behind')->{state} } 10,
         'it to be taken';
-    is($redis->redis->xpending('{llama_deploy.sleeper}:queue', 'workers')->[0],
-        1, 'the other one is read');
+    is(task_in($redis->redis, 'sleeper', 'before')->{state}, 'running',
+        'the first one is claimed');
 
     my $other = nginx('lease 30s;', workers => 1);
-    is(ended($other, 'sleeper', 'before', 10)->{status}, 'completed',
-        'a task that was read by a worker that stands still');
-    kill 'CONT', $pid;
     is(ended($other, 'sleeper', 'behind', 10)->{status}, 'completed',
-        'and the one that it put there');
+        'a task that was put there by a worker that stands still');
+    kill 'CONT', $pid;
+    is(ended($other, 'sleeper', 'before', 10)->{status}, 'completed',
+        'and the one that it has');
+
+    for ($still, $other) {
+        is($_->stop, 0, 'nginx ends');
+        $_->log_ok;
+    }
+}
+
+# A worker reads another task than the one whose event it takes, and stands
+# still before it knows: both are run elsewhere.
+
+{
+    my $still = nginx('step_interval 60s;', workers => 1);
+    $redis->subscribed(1, 'llama_deploy.ask');
+    my ($pid) = $still->workers;
+
+    submit($still, 'ask', 'resumed', {});
+    wait_for { task_in($redis->redis, 'ask', 'resumed')->{state} eq 'waiting' } 10,
+        'it to wait';
+
+    enqueue($redis->redis, 'ask', 'ahead', '{}');
+    $redis->signal('STOP');
+    my $client = Workflow::Connection->new($still);
+    $client->send(Workflow::Connection::text('POST', '/ask/process_message',
+        human_response('resumed', '42')));
+    wait_for { unread() } 10, 'what the worker sends';
+    kill 'STOP', $pid;
+    $redis->signal('CONT');
+    wait_for { task_in($redis->redis, 'ask', 'resumed')->{state}
+        ne 'waiting' } 10, 'the event to be taken';
+    is($redis->redis->xpending('{llama_deploy.ask}:queue', 'workers')->[0], 1,
+        'the other one is read');
+
+    my $other = nginx('lease 30s;', workers => 1);
+    wait_for { task_in($redis->redis, 'ask', 'ahead')->{state} eq 'waiting' } 10,
+        'a task that was read by a worker that stands still';
+    pass('it was run');
+    is(ended($other, 'ask', 'resumed', 10)->{status}, 'completed',
+        'and the one with an event');
+
+    kill 'CONT', $pid;
+    HTTP::Tiny->new->delete($other->url('/ask/tasks/ahead'));
+    is(ended($other, 'ask', 'ahead', 10)->{status}, 'cancelled', 'ahead ends');
 
     for ($still, $other) {
         is($_->stop, 0, 'nginx ends');

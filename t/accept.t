@@ -1,0 +1,135 @@
+# Tasks by Pub/Sub that come at once: they go into Redis together, and what is
+# said of each is what would be said of it alone.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Workflow;
+use Workflow::Published;
+use Workflow::Record;
+
+my $redis = Workflow::Redis->new;
+my $r = $redis->redis;
+my $seen = Workflow::Published->new($redis, 'llama_deploy.control_plane');
+
+my $nginx = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/echo.so;
+workflow_load \@PLUGINS\@/ask.so;
+workflow_load \@PLUGINS\@/counter.so;
+workflow_queue tasks { url @{[ $redis->url ]}; topic_namespace llama_deploy; }
+workflow_service echo { workflow echo; queue tasks; step_interval 60s; }
+workflow_service ask { workflow ask; queue tasks; step_interval 60s; }
+workflow_service counter { workflow counter; queue tasks; step_interval 60s; }
+workflow_service rest { workflow echo; queue tasks; running off;
+    max_queued 3; }
+HTTP
+    locations => 'location / { workflow_pass echo; }');
+
+$redis->subscribed(1, map { "llama_deploy.$_" } qw(echo ask counter rest));
+
+# What is published by one transaction is heard in one piece.
+
+sub at_once {
+    my ($service, @messages) = @_;
+    $r->multi;
+    $r->publish("llama_deploy.$service", $_) for @messages;
+    $r->exec;
+}
+
+sub calls {
+    my ($command) = @_;
+    return ($r->info('commandstats')->{"cmdstat_$command"} // '')
+        =~ /calls=(\d+)/ ? $1 : 0;
+}
+
+sub state_is {
+    my ($service, $state, @ids) = @_;
+    wait_for { !grep { (task_in($r, $service, $_)->{state} // '') ne $state }
+        @ids } 10, "@ids to be $state";
+}
+
+sub echo { return new_task($_[0], { arg1 => $_[1] // $_[0] }) }
+
+# A hundred: each ends once; they were accepted by a few calls, in their order.
+
+my @ids = map { "task-$_" } 1 .. 100;
+my $before = calls('mget');
+at_once('echo', map { echo($_) } @ids);
+is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for @ids;
+cmp_ok(calls('mget') - $before, '<', 90, 'accepted together');
+
+my @rest = map { "rest-$_" } 1 .. 3;
+at_once('rest', map { echo($_) } @rest);
+state_is('rest', 'queued', @rest);
+is_deeply([map { { @{ $_->[1] } }->{task} }
+        @{ $r->xrange('{llama_deploy.rest}:queue', '-', '+') }], \@rest,
+    'in their order');
+
+# ... of which the queue takes no more.
+
+at_once('rest', map { echo($_) } qw(more-1 rest-2 more-2));
+is($seen->outcome($_)->{error}{message} // '', "The service's queue is full.",
+    "$_ is refused") for qw(more-1 more-2);
+is($r->xlen('{llama_deploy.rest}:queue'), 3, 'and one that was known stays');
+like($nginx->log, qr/the queue is full, task "more-$_" is refused/, 'the log')
+    for 1, 2;
+
+# The same task twice, and once with another input.
+
+at_once('echo', echo('twice'), echo('twice'), echo('twice', 'other'),
+    echo('task-1'), echo('beside'));
+is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for qw(twice beside);
+wait_for { $nginx->log
+    =~ /task "twice": the task is known with another input/ } 10, 'the log';
+pass('another input is told');
+
+# Without an id of its own a task is known by its message.
+
+my $message = message('new_task', { input => to_json({ arg1 => 'nameless' }) },
+    id_ => 'message-1');
+at_once('echo', $message, $message, echo('behind'));
+is($seen->outcome('behind')->{result}, 'behind_result', 'behind ends');
+at_once('echo', $message, echo('last'));
+is($seen->outcome('last')->{result}, 'last_result', 'last ends');
+is(scalar(grep { ($_->{completed_task}[0]{data}{result} // '') eq 'nameless_result' }
+    values %{ $seen->{seen} }), 1, 'a message without a task_id, once');
+
+# An event that comes before its task, and one that comes with it.
+
+at_once('ask', human_response('early', 'before'),
+    map { new_task($_, {}) } 'early', 'asked');
+at_once('ask', new_task('late', {}), human_response('late', 'behind'));
+$r->publish('llama_deploy.ask', human_response('asked', 'then'));
+is($seen->outcome($_->[0])->{result}, $_->[1], "$_->[0]: its event")
+    for ['early', 'before'], ['late', 'behind'], ['asked', 'then'];
+unlike($nginx->log, qr/"late": the task of an event is not known yet/,
+    'a task goes before its event');
+
+# Their sessions come with them.
+
+for my $round (1 .. 2) {
+    at_once('counter', map { new_task("count-$round-$_", {},
+        session_id => "session-$_") } 1 .. 3);
+    is($seen->outcome("count-$round-$_")->{result}, $round,
+        "session $_, task $round") for 1 .. 3;
+}
+
+# Tasks that were in the queue are claimed before those that come.
+
+enqueue($r, 'echo', $_, to_json({ arg1 => $_ })) for 'first', 'second';
+at_once('echo', echo('third'), echo('fourth'));
+is($seen->outcome($_)->{result}, "${_}_result", "$_ ends")
+    for qw(first second third fourth);
+
+# Nobody has the consumer group any more.
+
+wait_for { $r->xlen('{llama_deploy.echo}:queue') == 0 } 10, 'all to end';
+$r->del('{llama_deploy.echo}:queue');
+at_once('echo', echo('new'), echo('newer'));
+is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for qw(new newer);
+
+is($nginx->stop, 0, 'nginx ends');
+$nginx->log_ok(qr/queue is full|known with another input/);
+
+done_testing;

@@ -60,7 +60,7 @@ is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for @ids;
 cmp_ok(calls('mget') - $before, '<', 90, 'accepted together');
 
 my @rest = map { "rest-$_" } 1 .. 3;
-at_once('rest', map { echo($_) } @rest);
+at_once('rest', map { echo($_) } @rest, 'more-1');
 state_is('rest', 'queued', @rest);
 is_deeply([map { { @{ $_->[1] } }->{task} }
         @{ $r->xrange('{llama_deploy.rest}:queue', '-', '+') }], \@rest,
@@ -68,7 +68,7 @@ is_deeply([map { { @{ $_->[1] } }->{task} }
 
 # ... of which the queue takes no more.
 
-at_once('rest', map { echo($_) } qw(more-1 rest-2 more-2));
+at_once('rest', map { echo($_) } qw(rest-2 more-2));
 is($seen->outcome($_)->{error}{message} // '', "The service's queue is full.",
     "$_ is refused") for qw(more-1 more-2);
 is($r->xlen('{llama_deploy.rest}:queue'), 3, 'and one that was known stays');
@@ -124,10 +124,12 @@ is($seen->outcome($_)->{result}, "${_}_result", "$_ ends")
 
 # Nobody has the consumer group any more.
 
-wait_for { $r->xlen('{llama_deploy.echo}:queue') == 0 } 10, 'all to end';
-$r->del('{llama_deploy.echo}:queue');
-at_once('echo', echo('new'), echo('newer'));
-is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for qw(new newer);
+for my $new (['new', 'newer'], ['newest']) {
+    wait_for { $r->xlen('{llama_deploy.echo}:queue') == 0 } 10, 'all to end';
+    $r->del('{llama_deploy.echo}:queue');
+    at_once('echo', map { echo($_) } @$new);
+    is($seen->outcome($_)->{result}, "${_}_result", "$_ ends") for @$new;
+}
 
 is($nginx->stop, 0, 'nginx ends');
 $nginx->log_ok(qr/queue is full|known with another input/);

@@ -1,6 +1,6 @@
 /* New tasks on their way into Redis, several in one call. */
 
-#include "ngx_workflow_ends.h"
+#include "ngx_workflow_task.h"
 
 
 /* of each; and of what they have in common, with EVALSHA, the script's sum, the
@@ -21,11 +21,11 @@ ngx_workflow_accept_add(ngx_workflow_accepts_t *accepts,
     b = &accepts->text;
     len = b->len;
 
-    ngx_workflow_finish_str(b, &s->task_id);
-    ngx_workflow_finish_str(b, &s->input);
+    ngx_workflow_text_str(b, &s->task_id);
+    ngx_workflow_text_str(b, &s->input);
 
     ngx_workflow_record_new(&text, &s->input, &s->session, &s->reply);
-    ngx_workflow_finish_arg(b, text.data, text.len);
+    ngx_workflow_text_arg(b, text.data, text.len);
 
     text.len = 0;
 
@@ -45,7 +45,7 @@ ngx_workflow_accept_add(ngx_workflow_accepts_t *accepts,
         wf_buf_add(&text, s->reply.data, s->reply.len);
     }
 
-    ngx_workflow_finish_arg(b, text.data, text.len);
+    ngx_workflow_text_arg(b, text.data, text.len);
 
     b->failed |= text.failed;
     wf_buf_free(&text);
@@ -92,23 +92,23 @@ ngx_workflow_accept_send(ngx_workflow_consumer_t *consumer,
                     + NGX_WORKFLOW_ACCEPT_ARGS * accepts->n);
     wf_buf_adds(&b, "\r\n");
 
-    ngx_workflow_finish_arg(&b, "EVALSHA", 7);
-    ngx_workflow_finish_arg(&b,
+    ngx_workflow_text_arg(&b, "EVALSHA", 7);
+    ngx_workflow_text_arg(&b,
                        ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_ACCEPT), 40);
-    ngx_workflow_finish_number(&b, 4);
+    ngx_workflow_text_number(&b, 4);
 
-    ngx_workflow_finish_str(&b, &consumer->stream);
-    ngx_workflow_finish_str(&b, &consumer->bell);
-    ngx_workflow_finish_str(&b, &consumer->timers);
-    ngx_workflow_finish_str(&b, &consumer->leases);
+    ngx_workflow_text_str(&b, &consumer->stream);
+    ngx_workflow_text_str(&b, &consumer->bell);
+    ngx_workflow_text_str(&b, &consumer->timers);
+    ngx_workflow_text_str(&b, &consumer->leases);
 
-    ngx_workflow_finish_str(&b, &consumer->prefix);
-    ngx_workflow_finish_str(&b, &consumer->queue->worker);
-    ngx_workflow_finish_number(&b, claims->n);
-    ngx_workflow_finish_number(&b, claims->lease);
-    ngx_workflow_finish_number(&b, claims->attempts);
-    ngx_workflow_finish_number(&b, claims->sessions);
-    ngx_workflow_finish_number(&b, max_queued);
+    ngx_workflow_text_str(&b, &consumer->prefix);
+    ngx_workflow_text_str(&b, &consumer->queue->worker);
+    ngx_workflow_text_number(&b, claims->n);
+    ngx_workflow_text_number(&b, claims->lease);
+    ngx_workflow_text_number(&b, claims->attempts);
+    ngx_workflow_text_number(&b, claims->sessions);
+    ngx_workflow_text_number(&b, max_queued);
 
     wf_buf_add(&b, accepts->text.data, accepts->text.len);
 

@@ -107,3 +107,33 @@ ngx_workflow_args_free(ngx_workflow_args_t *args)
         args->len = args->len_buf;
     }
 }
+
+
+void
+ngx_workflow_text_arg(wf_buf_t *b, const void *data, size_t len)
+{
+    wf_buf_addc(b, '$');
+    wf_buf_addu(b, len);
+    wf_buf_adds(b, "\r\n");
+    wf_buf_add(b, data, len);
+    wf_buf_adds(b, "\r\n");
+}
+
+
+void
+ngx_workflow_text_str(wf_buf_t *b, ngx_str_t *s)
+{
+    ngx_workflow_text_arg(b, s->data, s->len);
+}
+
+
+void
+ngx_workflow_text_number(wf_buf_t *b, uint64_t n)
+{
+    size_t  len;
+    u_char  text[NGX_INT64_LEN];
+
+    len = ngx_sprintf(text, "%uL", n) - text;
+
+    ngx_workflow_text_arg(b, text, len);
+}

@@ -52,10 +52,5 @@ void ngx_workflow_finish_again(ngx_workflow_ends_t *ends);
 void ngx_workflow_finish_done(ngx_workflow_ends_t *ends, redisReply **answers,
     redisReply *outstanding);
 
-/* An argument, as it is sent. */
-void ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len);
-void ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s);
-void ngx_workflow_finish_number(wf_buf_t *b, uint64_t n);
-
 
 #endif /* NGX_WORKFLOW_ENDS_H_INCLUDED_ */

@@ -98,12 +98,12 @@ ngx_workflow_exec_open(ngx_workflow_queue_t *queue)
     queue->guarded.data = queue;
 
     ngx_workflow_exec_begin(&exec, 2, "WATCH");
-    ngx_workflow_finish_str(&exec.command, &exec.consumer->epoch.key);
+    ngx_workflow_text_str(&exec.command, &exec.consumer->epoch.key);
     ngx_workflow_exec_end(&exec, &queue->tried);
 
     ngx_workflow_exec_begin(&exec, 3, "EVAL");
-    ngx_workflow_finish_arg(&exec.command, "return 0", 8);
-    ngx_workflow_finish_arg(&exec.command, "0", 1);
+    ngx_workflow_text_arg(&exec.command, "return 0", 8);
+    ngx_workflow_text_arg(&exec.command, "0", 1);
     ngx_workflow_exec_end(&exec, &queue->tried);
 
     for (i = 0; i < 2; i++) {
@@ -310,7 +310,7 @@ ngx_workflow_exec_guard(ngx_workflow_exec_t *exec)
     guarded = &exec->consumer->queue->guarded;
 
     ngx_workflow_exec_begin(exec, 2, "WATCH");
-    ngx_workflow_finish_str(b, &epoch->key);
+    ngx_workflow_text_str(b, &epoch->key);
     ngx_workflow_exec_end(exec, guarded);
 
     /* not by its sum: where Redis had forgotten it, nobody would look */
@@ -318,10 +318,10 @@ ngx_workflow_exec_guard(ngx_workflow_exec_t *exec)
     guard = ngx_workflow_script_text(NGX_WORKFLOW_SCRIPT_GUARD);
 
     ngx_workflow_exec_begin(exec, 5, "EVAL");
-    ngx_workflow_finish_arg(b, guard, ngx_strlen(guard));
-    ngx_workflow_finish_number(b, 1);
-    ngx_workflow_finish_str(b, &epoch->key);
-    ngx_workflow_finish_str(b, &epoch->value);
+    ngx_workflow_text_arg(b, guard, ngx_strlen(guard));
+    ngx_workflow_text_number(b, 1);
+    ngx_workflow_text_str(b, &epoch->key);
+    ngx_workflow_text_str(b, &epoch->value);
     ngx_workflow_exec_end(exec, guarded);
 
     ngx_workflow_exec_begin(exec, 1, "MULTI");
@@ -356,7 +356,7 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
         message = ngx_workflow_exec_arg(exec);
 
         ngx_workflow_exec_begin(exec, 3, "PUBLISH");
-        ngx_workflow_finish_str(b, &consumer->control);
+        ngx_workflow_text_str(b, &consumer->control);
         wf_buf_add(b, message.sent.data, message.sent.len);
         ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
     }
@@ -370,13 +370,13 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
     wf_buf_add(b, id.text.data, id.text.len);
     wf_buf_adds(b, "\r\n");
     wf_buf_add(b, record.sent.data, record.sent.len);
-    ngx_workflow_finish_arg(b, "EX", 2);
-    ngx_workflow_finish_number(b, ttl);
+    ngx_workflow_text_arg(b, "EX", 2);
+    ngx_workflow_text_number(b, ttl);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 
     if (completed.text.len) {
         ngx_workflow_exec_begin(exec, 3, "PUBLISH");
-        ngx_workflow_finish_str(b, &consumer->control);
+        ngx_workflow_text_str(b, &consumer->control);
         wf_buf_add(b, completed.sent.data, completed.sent.len);
         ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
     }
@@ -398,27 +398,27 @@ ngx_workflow_exec_all(ngx_workflow_exec_t *exec, ngx_uint_t n)
     exec->failed |= exec->ids.failed || exec->entries.failed;
 
     ngx_workflow_exec_begin(exec, 2 + n, "ZREM");
-    ngx_workflow_finish_str(b, &consumer->leases);
+    ngx_workflow_text_str(b, &consumer->leases);
     wf_buf_add(b, exec->ids.data, exec->ids.len);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 
     ngx_workflow_exec_begin(exec, 3 + n, "XACK");
-    ngx_workflow_finish_str(b, &consumer->stream);
-    ngx_workflow_finish_arg(b, "workers", 7);
+    ngx_workflow_text_str(b, &consumer->stream);
+    ngx_workflow_text_arg(b, "workers", 7);
     wf_buf_add(b, exec->entries.data, exec->entries.len);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 
     ngx_workflow_exec_begin(exec, 2 + n, "XDEL");
-    ngx_workflow_finish_str(b, &consumer->stream);
+    ngx_workflow_text_str(b, &consumer->stream);
     wf_buf_add(b, exec->entries.data, exec->entries.len);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 
     ngx_workflow_exec_begin(exec, 2, "XLEN");
-    ngx_workflow_finish_str(b, &consumer->stream);
+    ngx_workflow_text_str(b, &consumer->stream);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 
     ngx_workflow_exec_begin(exec, 2, "ZCARD");
-    ngx_workflow_finish_str(b, &consumer->timers);
+    ngx_workflow_text_str(b, &consumer->timers);
     ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
 }
 
@@ -460,7 +460,7 @@ ngx_workflow_exec_begin(ngx_workflow_exec_t *exec, ngx_uint_t nargs,
     wf_buf_addc(b, '*');
     wf_buf_addu(b, nargs);
     wf_buf_adds(b, "\r\n");
-    ngx_workflow_finish_arg(b, name, ngx_strlen(name));
+    ngx_workflow_text_arg(b, name, ngx_strlen(name));
 }
 
 

@@ -176,34 +176,34 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
                        messages->n, more)
           - head;
 
-    ngx_workflow_finish_str(b, &task->id);
-    ngx_workflow_finish_str(b, &task->entry);
-    ngx_workflow_finish_arg(b, head, len);
-    ngx_workflow_finish_str(b, &claimed);
-    ngx_workflow_finish_arg(b, record.data, record.len);
-    ngx_workflow_finish_str(b, &end->completed);
+    ngx_workflow_text_str(b, &task->id);
+    ngx_workflow_text_str(b, &task->entry);
+    ngx_workflow_text_arg(b, head, len);
+    ngx_workflow_text_str(b, &claimed);
+    ngx_workflow_text_arg(b, record.data, record.len);
+    ngx_workflow_text_str(b, &end->completed);
 
     b->failed |= record.failed;
     wf_buf_free(&record);
 
     for (i = 0; i < messages->n; i++) {
-        ngx_workflow_finish_str(b, &messages->elts[i]);
+        ngx_workflow_text_str(b, &messages->elts[i]);
     }
 
     if (more == 0) {
         return;
     }
 
-    ngx_workflow_finish_str(b, ngx_workflow_task_channel(consumer, task));
-    ngx_workflow_finish_str(b, &end->input);
-    ngx_workflow_finish_str(b, &end->session);
-    ngx_workflow_finish_str(b, &end->sender_keys);
-    ngx_workflow_finish_str(b, &end->sender);
-    ngx_workflow_finish_str(b, &end->sender_id);
-    ngx_workflow_finish_str(b, &end->event);
+    ngx_workflow_text_str(b, ngx_workflow_task_channel(consumer, task));
+    ngx_workflow_text_str(b, &end->input);
+    ngx_workflow_text_str(b, &end->session);
+    ngx_workflow_text_str(b, &end->sender_keys);
+    ngx_workflow_text_str(b, &end->sender);
+    ngx_workflow_text_str(b, &end->sender_id);
+    ngx_workflow_text_str(b, &end->event);
 
     for (i = 0; i < 2 * end->nset; i++) {
-        ngx_workflow_finish_str(b, &end->set[i]);
+        ngx_workflow_text_str(b, &end->set[i]);
     }
 }
 
@@ -265,27 +265,27 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     wf_buf_addu(&b, 3 + 5 + 7 + ends->nargs + 1);
     wf_buf_adds(&b, "\r\n");
 
-    ngx_workflow_finish_arg(&b, "EVALSHA", 7);
-    ngx_workflow_finish_arg(&b,
+    ngx_workflow_text_arg(&b, "EVALSHA", 7);
+    ngx_workflow_text_arg(&b,
                        ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_FINISH), 40);
-    ngx_workflow_finish_number(&b, 5);
+    ngx_workflow_text_number(&b, 5);
 
-    ngx_workflow_finish_str(&b, &consumer->stream);
-    ngx_workflow_finish_str(&b, &consumer->timers);
-    ngx_workflow_finish_str(&b, &consumer->leases);
-    ngx_workflow_finish_str(&b, &consumer->dead);
-    ngx_workflow_finish_str(&b, &consumer->epoch.key);
+    ngx_workflow_text_str(&b, &consumer->stream);
+    ngx_workflow_text_str(&b, &consumer->timers);
+    ngx_workflow_text_str(&b, &consumer->leases);
+    ngx_workflow_text_str(&b, &consumer->dead);
+    ngx_workflow_text_str(&b, &consumer->epoch.key);
 
-    ngx_workflow_finish_str(&b, &consumer->prefix);
-    ngx_workflow_finish_str(&b, &consumer->queue->worker);
-    ngx_workflow_finish_number(&b, ends->ttl);
-    ngx_workflow_finish_number(&b, ends->session_ttl);
-    ngx_workflow_finish_str(&b, &consumer->workers);
-    ngx_workflow_finish_str(&b, &consumer->control);
-    ngx_workflow_finish_number(&b, ngx_workflow_exec_asks(ends));
+    ngx_workflow_text_str(&b, &consumer->prefix);
+    ngx_workflow_text_str(&b, &consumer->queue->worker);
+    ngx_workflow_text_number(&b, ends->ttl);
+    ngx_workflow_text_number(&b, ends->session_ttl);
+    ngx_workflow_text_str(&b, &consumer->workers);
+    ngx_workflow_text_str(&b, &consumer->control);
+    ngx_workflow_text_number(&b, ngx_workflow_exec_asks(ends));
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
-    ngx_workflow_finish_number(&b, 0);
+    ngx_workflow_text_number(&b, 0);
 
     call = b.failed ? NULL
                     : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
@@ -409,34 +409,4 @@ ngx_workflow_finish_free(ngx_workflow_ends_t *ends)
     ngx_queue_remove(&ends->link);
     wf_buf_free(&ends->text);
     ngx_free(ends);
-}
-
-
-void
-ngx_workflow_finish_arg(wf_buf_t *b, const void *data, size_t len)
-{
-    wf_buf_addc(b, '$');
-    wf_buf_addu(b, len);
-    wf_buf_adds(b, "\r\n");
-    wf_buf_add(b, data, len);
-    wf_buf_adds(b, "\r\n");
-}
-
-
-void
-ngx_workflow_finish_str(wf_buf_t *b, ngx_str_t *s)
-{
-    ngx_workflow_finish_arg(b, s->data, s->len);
-}
-
-
-void
-ngx_workflow_finish_number(wf_buf_t *b, uint64_t n)
-{
-    size_t  len;
-    u_char  text[NGX_INT64_LEN];
-
-    len = ngx_sprintf(text, "%uL", n) - text;
-
-    ngx_workflow_finish_arg(b, text, len);
 }

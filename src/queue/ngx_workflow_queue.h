@@ -11,6 +11,8 @@
 
 #include "ngx_workflow_redis.h"
 
+#include "wf_buf.h"
+
 
 /* bytes of a service's name or a namespace, and of an id in a message */
 
@@ -233,6 +235,11 @@ void ngx_workflow_args_add(ngx_workflow_args_t *args, const void *data,
 void ngx_workflow_args_str(ngx_workflow_args_t *args, ngx_str_t *s);
 void ngx_workflow_args_number(ngx_workflow_args_t *args, uint64_t n);
 void ngx_workflow_args_free(ngx_workflow_args_t *args);
+
+/* One argument as it is sent, where many tasks share a command. */
+void ngx_workflow_text_arg(wf_buf_t *b, const void *data, size_t len);
+void ngx_workflow_text_str(wf_buf_t *b, ngx_str_t *s);
+void ngx_workflow_text_number(wf_buf_t *b, uint64_t n);
 
 
 /* In a worker: a service whose namespace and Redis are known takes part.  The

@@ -200,6 +200,10 @@ sub send_task {
     $redis->subscribed(1, 'llama_deploy.sleeper');
     my ($pid) = $still->workers;
 
+    # behind this one no claim is under way any more
+    submit($still, 'sleeper', 'start', { ms => 1 });
+    is(ended($still, 'sleeper', 'start', 10)->{status}, 'completed', 'start');
+
     enqueue($redis->redis, 'sleeper', 'before', '{"ms": 1}');
     $redis->signal('STOP');
     my $client = send_task($still, 'behind', 1);

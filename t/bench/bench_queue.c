@@ -52,9 +52,9 @@ bench_fill(const bench_t *b)
         for (k = 0; k < m; k++) {
             reply = bench_reply(c);
 
-            if (strcmp(reply->element[0]->str, "accepted") != 0) {
+            if (strcmp(reply->element[2]->str, "accepted") != 0) {
                 bench_die("a task was not accepted: it is %s",
-                          reply->element[0]->str);
+                          reply->element[2]->str);
             }
 
             freeReplyObject(reply);

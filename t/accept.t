@@ -23,10 +23,12 @@ workflow_service ask { workflow ask; queue tasks; step_interval 60s; }
 workflow_service counter { workflow counter; queue tasks; step_interval 60s; }
 workflow_service rest { workflow echo; queue tasks; running off;
     max_queued 3; }
+workflow_service hold { workflow ask; queue tasks; running off; }
 HTTP
     locations => 'location / { workflow_pass echo; }');
 
-$redis->subscribed(1, map { "llama_deploy.$_" } qw(echo ask counter rest));
+$redis->subscribed(1, map { "llama_deploy.$_" } qw(echo ask counter rest
+    hold));
 
 # What is published by one transaction is heard in one piece.
 
@@ -105,6 +107,15 @@ is($seen->outcome($_->[0])->{result}, $_->[1], "$_->[0]: its event")
     for ['early', 'before'], ['late', 'behind'], ['asked', 'then'];
 unlike($nginx->log, qr/"late": the task of an event is not known yet/,
     'a task goes before its event');
+
+# ... which is kept for as long as the task.
+
+at_once('hold', human_response('held', 'before'),
+    map { new_task($_, {}) } 'held', 'beside');
+state_is('hold', 'queued', 'held', 'beside');
+is($r->ttl('{llama_deploy.hold}:events:held'), -1, 'an early event stays');
+is(task_in($r, 'hold', $_->[0])->{marks} // '-', $_->[1], "$_->[0]: marks")
+    for ['held', 'events'], ['beside', '-'];
 
 # Their sessions come with them.
 

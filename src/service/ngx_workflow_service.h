@@ -157,6 +157,10 @@ void ngx_workflow_lease_stop(ngx_workflow_service_t *service);
 /* A slot has been taken or given back. */
 void ngx_workflow_service_slot(ngx_workflow_service_t *service, ngx_int_t n);
 
+/* ngx_workflow_claim.c: the claim event's handler, which claims as many tasks as
+ * there are free slots, and some ahead. */
+void ngx_workflow_service_claim(ngx_event_t *ev);
+
 /* Who is to claim the task of an event that comes now; how many tasks this
  * worker is to claim when n come. */
 ngx_workflow_claims_e ngx_workflow_service_claims(

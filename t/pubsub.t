@@ -135,15 +135,17 @@ publish(echo => new_task('replayed', { arg1 => 'y' }));
 logged(qr/\[error\].*task "replayed": the task is known with another input/,
     'a known task with another input');
 
-# An event that is replayed is one event: of three answers two are the same.
+# An event that is replayed is one event: of five answers two and two are the
+# same.
 
 publish(ask => human_response('events', 'first', id_ => 'e-1'),
     human_response('events', 'first', id_ => 'e-1'),
-    human_response('events', 'second', id_ => 'e-2'));
-wait_for { $redis->redis->llen('{llama_deploy.ask}:events:events') == 2 } 5,
-    'two events to be kept';
+    human_response('events', 'second', id_ => 'e-2'),
+    (human_response('events', 'third')) x 2);
+wait_for { $redis->redis->llen('{llama_deploy.ask}:events:events') == 3 } 5,
+    'three events to be kept';
 sleep 0.1;
-is($redis->redis->llen('{llama_deploy.ask}:events:events'), 2,
+is($redis->redis->llen('{llama_deploy.ask}:events:events'), 3,
     'a replayed event is taken once');
 
 # Bad messages.  Those that tell their task are answered, once.

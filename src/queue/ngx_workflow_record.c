@@ -5,7 +5,7 @@
 
 #include "ngx_workflow_task.h"
 
-#include <ngx_sha1.h>
+#include <ngx_md5.h>
 
 
 #define NGX_WORKFLOW_RECORD_FIELDS  11
@@ -178,17 +178,17 @@ void
 ngx_workflow_record_new(wf_buf_t *b, ngx_str_t *input, ngx_str_t *session,
     ngx_str_t *reply)
 {
-    u_char      *hex, digest[20];
-    ngx_sha1_t   sha1;
+    u_char      *hex, digest[16];
+    ngx_md5_t    md5;
 
     ngx_workflow_part_t  parts[] = {
         { "session=", session },
         { "reply=", reply }
     };
 
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, input->data, input->len);
-    ngx_sha1_final(digest, &sha1);
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, input->data, input->len);
+    ngx_md5_final(digest, &md5);
 
     hex = (u_char *) wf_buf_reserve(b, 2 * NGX_WORKFLOW_RECORD_DIGEST);
 

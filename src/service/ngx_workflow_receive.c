@@ -90,7 +90,7 @@ ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer, u_char *data,
 
     /* without an id of its own, a message is known by what it says */
 
-    if (m.id.len) {
+    if (m.id.len || ngx_workflow_service_is_kept(service, &m)) {
         message_id.data = (u_char *) m.id.data;
         message_id.len = m.id.len;
 

@@ -201,6 +201,10 @@ ngx_workflow_call_t *ngx_workflow_service_submit(
     time_t keep, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
 
+/* Whether what it starts will be known for as long as the message would be. */
+ngx_uint_t ngx_workflow_service_is_kept(ngx_workflow_service_t *service,
+    wf_message_t *m);
+
 /* The same of new tasks: collect them, and then put them into Redis by one call;
  * they are none then, also when it is not made. */
 ngx_int_t ngx_workflow_service_collect(ngx_workflow_service_t *service,

@@ -27,6 +27,7 @@ static ngx_workflow_call_t *ngx_workflow_submit_event(
     void *data);
 static void ngx_workflow_submit_message(ngx_workflow_submission_t *s,
     wf_message_t *m, ngx_str_t *message_id);
+static time_t ngx_workflow_submit_remember(wf_message_t *m);
 static ngx_workflow_accepting_t *ngx_workflow_submit_accepting(
     ngx_workflow_service_t *service, ngx_workflow_call_pt handler, void *data);
 static void ngx_workflow_submit_sent(ngx_workflow_accepting_t *accepting);
@@ -60,6 +61,14 @@ ngx_workflow_service_submit(ngx_workflow_service_t *service, wf_message_t *m,
 }
 
 
+ngx_uint_t
+ngx_workflow_service_is_kept(ngx_workflow_service_t *service, wf_message_t *m)
+{
+    return m->action == WF_ACTION_NEW_TASK && m->task_id.len
+           && service->result_ttl >= ngx_workflow_submit_remember(m);
+}
+
+
 ngx_int_t
 ngx_workflow_service_collect(ngx_workflow_service_t *service,
     ngx_workflow_accepts_t *accepts, wf_message_t *m, ngx_str_t *message_id)
@@ -74,16 +83,14 @@ ngx_workflow_service_collect(ngx_workflow_service_t *service,
     ngx_workflow_submit_arrived(service);
     ngx_workflow_submit_message(&s, m, message_id);
 
+    if (ngx_workflow_service_is_kept(service, m)) {
+        s.message_id.len = 0;
+    }
+
     if (s.task_id.len == 0) {
         ngx_workflow_compose_id(id);
         s.task_id.data = (u_char *) id;
         s.task_id.len = WF_UUID_LEN;
-
-    } else if (service->result_ttl >= s.remember) {
-
-        /* the task itself will be there for as long */
-
-        s.message_id.len = 0;
     }
 
     s.input.data = (u_char *) m->input.data;
@@ -236,8 +243,16 @@ ngx_workflow_submit_message(ngx_workflow_submission_t *s, wf_message_t *m,
     s->session.data = (u_char *) m->session_id.data;
     s->session.len = m->session_id.len;
     s->message_id = *message_id;
-    s->remember = m->id.len ? NGX_WORKFLOW_REMEMBER
-                            : NGX_WORKFLOW_REMEMBER_TEXT;
+    s->remember = ngx_workflow_submit_remember(m);
+}
+
+
+/* For how long a message is remembered. */
+
+static time_t
+ngx_workflow_submit_remember(wf_message_t *m)
+{
+    return m->id.len ? NGX_WORKFLOW_REMEMBER : NGX_WORKFLOW_REMEMBER_TEXT;
 }
 
 

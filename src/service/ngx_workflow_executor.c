@@ -143,7 +143,7 @@ ngx_workflow_executor_add(ngx_workflow_executor_t *ex,
     /* less than a share is not worth a thread before the turn ends */
 
     if (ex->added_load >= NGX_WORKFLOW_WORK_SHORT) {
-        ngx_workflow_executor_flush(&ex->flush);
+        ngx_workflow_executor_start(ex);
 
     } else {
         ngx_post_event(&ex->flush, &ngx_posted_events);
@@ -154,10 +154,14 @@ ngx_workflow_executor_add(ngx_workflow_executor_t *ex,
 static void
 ngx_workflow_executor_flush(ngx_event_t *ev)
 {
-    ngx_uint_t                n, shared;
-    ngx_workflow_executor_t  *ex;
+    ngx_workflow_executor_start(ev->data);
+}
 
-    ex = ev->data;
+
+void
+ngx_workflow_executor_start(ngx_workflow_executor_t *ex)
+{
+    ngx_uint_t  n, shared;
 
     if (ex->added == NULL) {
         return;

@@ -50,6 +50,9 @@ ngx_workflow_executor_t *ngx_workflow_executor_get(ngx_cycle_t *cycle,
 void ngx_workflow_executor_add(ngx_workflow_executor_t *executor,
     ngx_workflow_work_t *work);
 
+/* No more is to come in this turn of the event loop. */
+void ngx_workflow_executor_start(ngx_workflow_executor_t *executor);
+
 /* At exit, when nothing is worked on any more. */
 void ngx_workflow_executor_close(void);
 

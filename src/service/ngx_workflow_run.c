@@ -331,9 +331,15 @@ ngx_workflow_run_threads(ngx_workflow_run_t *run)
 
         ngx_workflow_executor_add(run->service->executor, &thread->work);
 
-        if (ngx_workflow_run_is_alone(run)
-            && run->service->step_time < NGX_WORKFLOW_WORK_SHORT)
-        {
+        if (!ngx_workflow_run_is_alone(run)) {
+            continue;
+        }
+
+        /* before whoever has sent the task is answered */
+
+        ngx_workflow_executor_start(run->service->executor);
+
+        if (run->service->step_time < NGX_WORKFLOW_WORK_SHORT) {
             ngx_workflow_linger();
         }
     }

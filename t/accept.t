@@ -108,6 +108,15 @@ is($seen->outcome($_->[0])->{result}, $_->[1], "$_->[0]: its event")
 unlike($nginx->log, qr/"late": the task of an event is not known yet/,
     'a task goes before its event');
 
+# Before a task that comes alone.
+
+$r->publish('llama_deploy.ask', human_response('lonely', 'before'));
+wait_for { $r->exists('{llama_deploy.ask}:events:lonely') } 10, 'the event';
+$r->publish('llama_deploy.ask', new_task('lonely', {}));
+is($seen->outcome('lonely')->{result}, 'before', 'lonely: its event');
+wait_for { task_in($r, 'ask', 'lonely')->{state} eq 'completed' } 10, 'its end';
+is($r->exists('{llama_deploy.ask}:events:lonely'), 0, 'which goes with it');
+
 # ... which is kept for as long as the task.
 
 at_once('hold', human_response('held', 'before'),
@@ -132,6 +141,12 @@ enqueue($r, 'echo', $_, to_json({ arg1 => $_ })) for 'first', 'second';
 at_once('echo', echo('third'), echo('fourth'));
 is($seen->outcome($_)->{result}, "${_}_result", "$_ ends")
     for qw(first second third fourth);
+
+wait_for { $r->xlen('{llama_deploy.echo}:queue') == 0 } 10, 'all to end';
+enqueue($r, 'echo', 'zeroth', to_json({ arg1 => 'zeroth' }));
+$r->publish('llama_deploy.echo', echo('behind it'));
+is($seen->outcome($_)->{result}, "${_}_result", "$_ ends")
+    for 'zeroth', 'behind it';
 
 # Nobody has the consumer group any more.
 

@@ -34,7 +34,8 @@ my %script = (
     accept => {}, claim => { fail => 1 },
     emit => { events => 2, steps => 2, ms => 50 },
     checkpoint => { steps => 3, ms => 60 }, park => { ask => 1 },
-    event => { ask => 1 }, retry => { fail => 1 }, finish => { events => 3 },
+    event => { ask => 1 }, retry => { fail => 1 }, end => { events => 3 },
+    finish => { events => 3, steps => 2, ms => 50 },
     renew => { ms => 900 },
 );
 

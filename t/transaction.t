@@ -122,6 +122,52 @@ wait_for { calls('exec') } 10, 'a connection';
 
 is(transactions("alone $_"), 0, 'alone: a script') for 1, 2;
 
+# It is accepted and ended by scripts that look at it alone, unless somebody else
+# has changed it, or may have.
+
+my $before = calls('mget');
+transactions('short');
+is(calls('mget'), $before, 'alone: short scripts');
+
+climb('alone, given', 1000);
+my $alone = '{llama_deploy.stairs}:task:alone, given';
+$r->set($alone, $r->get($alone) =~ s/ - / events /r);
+$r->rpush('{llama_deploy.stairs}:events:alone, given', 'x');
+ends('alone, given');
+
+climb('alone, full', 1000);
+$r->config('SET', 'maxmemory', 1);
+ends('alone, full');
+$r->config('SET', 'maxmemory', 0);
+
+sub take_over {
+    my ($id) = @_;
+    $r->zadd('{llama_deploy.stairs}:leases', 0, $id);
+    return $r->evalsha(Workflow::Fault->sum('claim'), 5,
+        (map { "{llama_deploy.stairs}:$_" } qw(queue bell timers leases epoch)),
+        '{llama_deploy.stairs}:', 'other', 1, 0, 30000, 3, 1);
+}
+
+climb('alone, over', 1000);
+is(take_over('alone, over')->[2][0], 'alone, over', 'it is taken over');
+wait_for { $nginx->log =~ /"alone, over".* taken it over/ } 10,
+    'it to be noticed';
+is(task_in($r, 'stairs', 'alone, over')->{worker}, 'other', 'it is as it was');
+$r->zadd('{llama_deploy.stairs}:leases', 0, 'alone, over');
+ends('alone, over');
+
+for my $bytes (0, 2) {
+    my $id = "alone, cut behind $bytes bytes";
+    $proxy->cut_at(Workflow::Fault->sum('end'), $bytes);
+    submit($id);
+    ends($id);
+    wait_for { $proxy->has_cut } 10, 'the answer to be cut';
+    is(task_in($r, 'stairs', $id)->{claim}, 1,
+        "$id: nobody had to take it over");
+    $proxy->heal;
+    connects($id);
+}
+
 # So there is always one.
 
 climb('blocker', 120_000);
@@ -169,7 +215,7 @@ ends('given');
 climb('before', 2000);
 begin_epoch();
 is(transactions('told'), 1, 'refused');
-my $before = calls('exec');
+$before = calls('exec');
 ends('before');
 is(calls('exec'), $before, 'claimed in another epoch: none');
 is(transactions('after'), 1, 'claimed in this one: one');
@@ -224,10 +270,7 @@ submit('settled');
 ends('settled');
 climb('over', 1500);
 $r->multi;
-$r->zadd('{llama_deploy.stairs}:leases', 0, 'over');
-$r->evalsha(Workflow::Fault->sum('claim'), 5,
-    (map { "{llama_deploy.stairs}:$_" } qw(queue bell timers leases epoch)),
-    '{llama_deploy.stairs}:', 'other', 1, 0, 30000, 3, 1);
+take_over('over');
 my @replies = $r->exec;
 is($replies[1][2][0], 'over', 'another worker takes it over');
 $before = calls('exec');

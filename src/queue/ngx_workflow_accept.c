@@ -7,7 +7,7 @@
  * number of keys, and keys */
 
 #define NGX_WORKFLOW_ACCEPT_ARGS    4
-#define NGX_WORKFLOW_ACCEPT_COMMON  (3 + 4 + 7)
+#define NGX_WORKFLOW_ACCEPT_COMMON  (3 + 1 + 7)
 
 
 ngx_int_t
@@ -95,12 +95,9 @@ ngx_workflow_accept_send(ngx_workflow_consumer_t *consumer,
     ngx_workflow_text_arg(&b, "EVALSHA", 7);
     ngx_workflow_text_arg(&b,
                        ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_ACCEPT), 40);
-    ngx_workflow_text_number(&b, 4);
+    ngx_workflow_text_number(&b, 1);
 
     ngx_workflow_text_str(&b, &consumer->stream);
-    ngx_workflow_text_str(&b, &consumer->bell);
-    ngx_workflow_text_str(&b, &consumer->timers);
-    ngx_workflow_text_str(&b, &consumer->leases);
 
     ngx_workflow_text_str(&b, &consumer->prefix);
     ngx_workflow_text_str(&b, &consumer->queue->worker);

@@ -1,6 +1,6 @@
 /*
  * Tasks that end, several in one call: a transaction for those that are as they
- * were claimed, a script for others.  While a call is under way those that end
+ * were claimed, a short script for one of these, another script for others.  While a call is under way those that end
  * are collected for the next one: one at a time when there is little to do, and
  * many when there is much.
  */
@@ -28,6 +28,10 @@ static void ngx_workflow_finish_add(wf_buf_t *b,
     ngx_uint_t known, ngx_uint_t more);
 static ngx_uint_t ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_event(ngx_event_t *ev);
+static ngx_uint_t ngx_workflow_finish_is_one(ngx_workflow_ends_t *ends);
+static ngx_int_t ngx_workflow_finish_one(ngx_workflow_ends_t *ends);
+static void ngx_workflow_finish_one_replied(ngx_workflow_call_t *call,
+    redisReply *reply);
 static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_replied(ngx_workflow_call_t *call,
     redisReply *reply);
@@ -75,6 +79,7 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
         return NGX_ERROR;
     }
 
+    ends->plain = known && more == 0;
     ends->nargs += NGX_WORKFLOW_END_ARGS + messages->n + more;
     ends->messages[ends->n] = messages->n;
     ends->handlers[ends->n] = handler;
@@ -239,13 +244,92 @@ ngx_workflow_finish_event(ngx_event_t *ev)
             continue;
         }
 
-        rc = ngx_workflow_exec_may(ends) ? ngx_workflow_exec_send(ends)
-                                         : ngx_workflow_finish_send(ends);
+        if (ngx_workflow_exec_may(ends)) {
+            rc = ngx_workflow_exec_send(ends);
+
+        } else if (ngx_workflow_finish_is_one(ends)) {
+            rc = ngx_workflow_finish_one(ends);
+
+        } else {
+            rc = ngx_workflow_finish_send(ends);
+        }
 
         if (rc != NGX_OK) {
             ngx_add_timer(ev, NGX_WORKFLOW_ENDS_AGAIN);
             return;
         }
+    }
+}
+
+
+/* Whether it is one that is, it seems, as it was claimed, and there is nothing
+ * to ask. */
+
+static ngx_uint_t
+ngx_workflow_finish_is_one(ngx_workflow_ends_t *ends)
+{
+    return ends->n == 1 && ends->plain && !ngx_workflow_exec_asks(ends);
+}
+
+
+static ngx_int_t
+ngx_workflow_finish_one(ngx_workflow_ends_t *ends)
+{
+    wf_buf_t                  b = WF_BUF_INIT;
+    ngx_workflow_call_t      *call;
+    ngx_workflow_consumer_t  *consumer;
+
+    consumer = ends->consumer;
+
+    /* EVALSHA, sum, number of keys, a key, and what the script needs to know */
+
+    wf_buf_addc(&b, '*');
+    wf_buf_addu(&b, 3 + 1 + 3 + ends->nargs);
+    wf_buf_adds(&b, "\r\n");
+
+    ngx_workflow_text_arg(&b, "EVALSHA", 7);
+    ngx_workflow_text_arg(&b,
+                          ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_END), 40);
+    ngx_workflow_text_number(&b, 1);
+
+    ngx_workflow_text_str(&b, &consumer->stream);
+
+    ngx_workflow_text_str(&b, &consumer->prefix);
+    ngx_workflow_text_number(&b, ends->ttl);
+    ngx_workflow_text_str(&b, &consumer->control);
+
+    wf_buf_add(&b, ends->text.data, ends->text.len);
+
+    call = b.failed ? NULL
+                    : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
+                                             ngx_workflow_finish_one_replied,
+                                             ends);
+    if (call == NULL) {
+        wf_buf_free(&b);
+        return NGX_ERROR;
+    }
+
+    ends->sent = 1;
+    consumer->nsent++;
+
+    return NGX_OK;
+}
+
+
+/* One that is not as it was claimed needs the other script. */
+
+static void
+ngx_workflow_finish_one_replied(ngx_workflow_call_t *call, redisReply *reply)
+{
+    ngx_workflow_ends_t  *ends;
+
+    ends = call->data;
+
+    if (reply->type == REDIS_REPLY_INTEGER) {
+        ngx_workflow_finish_done(ends, NULL, reply);
+
+    } else {
+        ngx_workflow_finish_again(ends);
     }
 }
 
@@ -310,6 +394,7 @@ void
 ngx_workflow_finish_again(ngx_workflow_ends_t *ends)
 {
     ends->epoch = 0;
+    ends->plain = 0;
     ends->sent = 0;
     ends->consumer->nsent--;
 

@@ -84,7 +84,7 @@ void bench_flush(redisContext *c);
 typedef struct {
     char         accept[64];             /* SHA1 */
     char         claim[64];
-    char         finish[64];
+    char         end[64];
 
     char         prefix[BENCH_KEY];      /* of the service's keys */
     char         queue[BENCH_KEY];
@@ -92,7 +92,6 @@ typedef struct {
     char         bell[BENCH_KEY];
     char         timers[BENCH_KEY];
     char         leases[BENCH_KEY];
-    char         dead[BENCH_KEY];
     char         epoch[BENCH_KEY];
 
     char         input[BENCH_TEXT];      /* of every task */
@@ -115,7 +114,7 @@ void bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c);
 void bench_accept(bench_scripts_t *s, redisContext *c, const char *id,
     int claims);
 void bench_claim(bench_scripts_t *s, redisContext *c, long n);
-void bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claim);
+void bench_end(bench_scripts_t *s, redisContext *c, redisReply *claim);
 void bench_ended(bench_scripts_t *s, bench_end_t *end, redisReply *claim);
 
 /* Tasks that end by transactions: how many of these are sent; and the answers to

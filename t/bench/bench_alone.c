@@ -1,6 +1,6 @@
 /*
  * The least that a task can take: the scripts that accept and claim it, and
- * that finish it, one after the other, until its completed_task has arrived at
+ * that end it, one after the other, until its completed_task has arrived at
  * a subscriber.
  */
 
@@ -45,7 +45,7 @@ bench_alone(const bench_t *b)
             bench_die("the task that was queued was not claimed");
         }
 
-        bench_finish(&s, c, reply->element[3]);
+        bench_end(&s, c, reply->element[3]);
 
         freeReplyObject(reply);
         bench_wait(c);

@@ -33,7 +33,7 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
 
     bench_script(c, ngx_workflow_script_accept, s->accept);
     bench_script(c, ngx_workflow_script_claim, s->claim);
-    bench_script(c, ngx_workflow_script_finish, s->finish);
+    bench_script(c, ngx_workflow_script_end, s->end);
 
     bench_key(b, s->prefix, "");
     bench_key(b, s->queue, "queue");
@@ -41,7 +41,6 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
     bench_key(b, s->bell, "bell");
     bench_key(b, s->timers, "timers");
     bench_key(b, s->leases, "leases");
-    bench_key(b, s->dead, "dead");
     bench_key(b, s->epoch, "epoch");
 
     s->guard = ngx_workflow_script_guard;
@@ -94,11 +93,10 @@ bench_script(redisContext *c, const char *text, char *sha)
 void
 bench_accept(bench_scripts_t *s, redisContext *c, const char *id, int claims)
 {
-    if (redisAppendCommand(c, "EVALSHA %s 4 %s %s %s %s %s bench %d 30000 3 1 0"
+    if (redisAppendCommand(c, "EVALSHA %s 1 %s %s bench %d 30000 3 1 0"
                            " %s %s %s %s",
-                           s->accept, s->stage, s->bell, s->timers, s->leases,
-                           s->prefix, claims, id, s->input,
-                           "cc94a25cf4023264 -\n", "")
+                           s->accept, s->stage, s->prefix, claims, id,
+                           s->input, "cc94a25cf4023264 -\n", "")
         != REDIS_OK)
     {
         bench_die("no memory");
@@ -121,16 +119,14 @@ bench_claim(bench_scripts_t *s, redisContext *c, long n)
 
 
 void
-bench_finish(bench_scripts_t *s, redisContext *c, redisReply *claim)
+bench_end(bench_scripts_t *s, redisContext *c, redisReply *claim)
 {
     bench_end_t  end;
 
     bench_ended(s, &end, claim);
 
-    if (redisAppendCommand(c, "EVALSHA %s 5 %s %s %s %s %s %s bench 3600 604800"
-                           " llama_deploy:worker: %s 0 %s %s %s %s %s %s %s 0",
-                           s->finish, s->queue, s->timers, s->leases, s->dead,
-                           s->epoch, s->prefix, BENCH_CHANNEL,
+    if (redisAppendCommand(c, "EVALSHA %s 1 %s %s 3600 %s %s %s %s %s %s %s %s",
+                           s->end, s->queue, s->prefix, BENCH_CHANNEL,
                            claim->element[0]->str, end.entry,
                            "1 completed 0 1 0", claim->element[1]->str,
                            end.record, s->completed, s->streamed)

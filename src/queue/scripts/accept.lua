@@ -1,6 +1,6 @@
 -- Take new tasks into the queue, and claim what is to be claimed next.
 --
--- KEYS  stream, bell, timers, leases
+-- KEYS  stream
 -- ARGV  prefix of the service's keys, worker, number of tasks that it claims at
 --       once (0: another one is woken), milliseconds of a lease, number of
 --       attempts, 1: sessions are kept here, limit of the stream (0 none);
@@ -20,13 +20,68 @@
 -- A known task is not queued again; "conflict" if it had another input.  Those
 -- claimed are the first of the queue, whoever has put them into it.
 
-local stream, bell, timers, leases = unpack(KEYS)
-local prefix, worker, count, lease, max_attempts, sessions, limit
-    = unpack(ARGV, 1, 7)
+local stream, prefix, worker, lease = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
+local count, sessions = tonumber(ARGV[3]), ARGV[6] == '1'
+local leases, timers = prefix .. 'leases', prefix .. 'timers'
+local queued = redis.call('XLEN', stream)
 
-count, limit, sessions = tonumber(count), tonumber(limit), sessions == '1'
+-- What the worker is handed of a new task, which may have had events before.
 
-local queued, n = redis.call('XLEN', stream), 0
+local function claim_of(at, record, is_marked)
+    local claim, length, from = {ARGV[at], record, ARGV[at + 1]}
+
+    if sessions then
+        length, from = string.match(ARGV[at + 2],
+                                    '^%S+ session=(%d+)[^\n]*\n()')
+    end
+
+    if length or is_marked then
+        local given = is_marked and redis.pcall('LRANGE', prefix .. 'events:'
+                                                .. ARGV[at], 0, 63) or {}
+        local values = length and redis.pcall('HGETALL', prefix .. 'session:'
+                       .. string.sub(ARGV[at + 2], from, from + length - 1))
+                       or {}
+
+        claim[4], claim[5] = '', given.err and {} or given
+        claim[6], claim[7] = '', values.err and {} or values
+    end
+
+    return claim
+end
+
+-- One that comes alone, of which nothing is special, and that finds nothing else
+-- in the queue, is claimed at once.
+
+if #ARGV == 11 and ARGV[11] == '' and count > 0 and queued == 0 then
+    local id = ARGV[8]
+    local key = prefix .. 'task:' .. id
+
+    if redis.call('EXISTS', key, prefix .. 'events:' .. id) == 0 then
+        local entry = redis.call('XADD', stream, '*', 'task', id,
+                                 'input', ARGV[9])
+        local read = redis.pcall('XCLAIM', stream, 'workers', worker, 0, entry,
+                                 'FORCE', 'JUSTID', 'LASTID', entry)
+
+        if read[1] == entry then
+-- include clock
+            local record = 'running ' .. entry .. ' ' .. worker .. ' 1 1 0 - '
+                           .. stamp .. ' ' .. string.match(entry, '^%d+') .. ' '
+                           .. ARGV[10]
+
+            redis.call('SET', key, record)
+            redis.call('ZADD', leases, now + lease, id)
+
+            return {1 + redis.call('ZCARD', timers), 0, 'accepted',
+                    claim_of(8, record)}
+        end
+
+        -- nobody has claimed anything before: it comes again below
+
+        redis.call('XDEL', stream, entry)
+    end
+end
+
+local limit, n = tonumber(ARGV[7]), 0
 local keys, events = {}, {}
 
 for at = 8, #ARGV, 4 do
@@ -171,30 +226,11 @@ for i = 1, n do
         if j > nowned then
             record = 'queued ' .. entry .. ' - 0 0 0 ' .. mark .. '-' .. record
         else
-            local claim, length, from
-
             record = 'running ' .. entry .. ' ' .. worker .. ' 1 1 0 ' .. mark
                      .. updated .. record
-            claim = {ARGV[at], record, ARGV[at + 1]}
-
-            if sessions then
-                length, from = string.match(ARGV[at + 2],
-                                            '^%S+ session=(%d+)[^\n]*\n()')
-            end
-
-            if length or marked[i] then
-                local given = marked[i] and redis.pcall('LRANGE', events[i],
-                                                        0, 63) or {}
-                local values = length and redis.pcall('HGETALL', prefix
-                               .. 'session:' .. string.sub(ARGV[at + 2], from,
-                                                     from + length - 1)) or {}
-
-                claim[4], claim[5] = '', given.err and {} or given
-                claim[6], claim[7] = '', values.err and {} or values
-            end
 
             nclaims = nclaims + 1
-            claims[nclaims] = claim
+            claims[nclaims] = claim_of(at, record, marked[i])
             owned[2 * j - 1], owned[2 * j] = deadline, ARGV[at]
         end
 
@@ -211,6 +247,8 @@ if nowned > 0 then
 end
 
 if others then
+    local max_attempts = ARGV[5]
+
 -- include clock
 -- include task
 -- include claims
@@ -220,8 +258,9 @@ end
 
 -- another worker may have what this one does not claim
 
-if more and redis.call('LLEN', bell) == 0 then
-    redis.call('RPUSH', bell, 1)
+if more then
+-- include ring
+    ring(prefix .. 'bell')
 end
 
 claims[1] = queued + redis.call('ZCARD', timers)

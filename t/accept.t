@@ -4,8 +4,10 @@
 use strict;
 use warnings;
 
+use HTTP::Tiny;
 use Test::More;
 use Workflow;
+use Workflow::Proxy;
 use Workflow::Published;
 use Workflow::Record;
 
@@ -159,5 +161,42 @@ for my $new (['new', 'newer'], ['newest']) {
 
 is($nginx->stop, 0, 'nginx ends');
 $nginx->log_ok(qr/queue is full|known with another input/);
+
+# Those that come while a call for others is under way go by the next one, also
+# when the worker leaves.
+
+my $proxy = Workflow::Proxy->new($redis->port);
+my $far = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/echo.so;
+workflow_queue tasks { url @{[ $proxy->url ]}; topic_namespace llama_deploy; }
+workflow_service far { workflow echo; queue tasks; running off; }
+HTTP
+    locations => 'location / { workflow_pass far; }');
+
+$redis->subscribed(1, 'llama_deploy.far');
+
+# One by one, and in the end what is heard behind them.
+
+my @far = map { "far-$_" } 1 .. 20;
+$before = calls('mget');
+$proxy->hold;
+
+for my $id (@far) {
+    is($r->publish('llama_deploy.far', echo($id)), 1, "$id is sent");
+    is(HTTP::Tiny->new->get($far->url('/'))->{status}, 200, 'the next turn');
+}
+
+$r->publish('llama_deploy.far', '{');
+wait_for { $far->log =~ /refused a message/ } 10, 'all to be heard';
+is($r->xlen('{llama_deploy.far}:queue'), 0, 'nothing is there yet');
+
+$far->signal('QUIT');
+$proxy->drop;
+is($far->stop, 0, 'nginx ends');
+is_deeply([map { { @{ $_->[1] } }->{task} }
+        @{ $r->xrange('{llama_deploy.far}:queue', '-', '+') }], \@far,
+    'in their order, too');
+cmp_ok(calls('mget') - $before, '<=', 4, 'by a few calls');
+$far->log_ok(qr/refused a message/);
 
 done_testing;

@@ -1,6 +1,6 @@
 /*
  * Messages of Pub/Sub on their way into Redis.  Tasks that come in one turn of
- * the event loop go there by one call.
+ * the event loop, or while a call for others is under way, go there by one call.
  */
 
 #include "ngx_workflow_run.h"
@@ -18,7 +18,7 @@ typedef struct {
 } ngx_workflow_received_t;
 
 
-/* Tasks of a turn. */
+/* Tasks of one call. */
 
 struct ngx_workflow_receiving_s {
     ngx_workflow_service_t     *service;
@@ -172,6 +172,10 @@ ngx_workflow_receive_task(ngx_workflow_service_t *service, wf_message_t *m,
         return NGX_OK;
     }
 
+    if (service->nreceiving) {
+        return NGX_OK;
+    }
+
     service->accept.handler = ngx_workflow_receive_turn;
     service->accept.data = service;
     service->accept.log = service->log;
@@ -188,7 +192,7 @@ ngx_workflow_receive_event(ngx_workflow_service_t *service, wf_message_t *m,
 {
     ngx_workflow_received_t  *received;
 
-    /* its task may have come in this turn */
+    /* its task may have come just before */
 
     ngx_workflow_receive_send(service);
 
@@ -234,15 +238,18 @@ ngx_workflow_receive_send(ngx_workflow_service_t *service)
     if (ngx_workflow_service_accept(service, &receiving->accepts, 0,
                                     ngx_workflow_receive_tasks_handler,
                                     receiving)
-        == NULL)
+        != NULL)
     {
-        for (i = 0; i < receiving->n; i++) {
-            ngx_workflow_receive_dropped(service);
-            ngx_free(receiving->tasks[i]);
-        }
-
-        ngx_free(receiving);
+        service->nreceiving++;
+        return;
     }
+
+    for (i = 0; i < receiving->n; i++) {
+        ngx_workflow_receive_dropped(service);
+        ngx_free(receiving->tasks[i]);
+    }
+
+    ngx_free(receiving);
 }
 
 
@@ -335,6 +342,10 @@ ngx_workflow_receive_tasks_handler(ngx_workflow_call_t *call,
 
     receiving = call->data;
     outstanding = -1;
+
+    receiving->service->nreceiving--;
+
+    ngx_workflow_receive_send(receiving->service);
 
     for (i = 0; i < receiving->n; i++) {
         answer = ngx_workflow_accept_answer(reply, i, &outstanding);

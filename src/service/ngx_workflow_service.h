@@ -108,8 +108,9 @@ typedef struct {
     ngx_uint_t                 accepting;        /* messages under way into
                                                     Redis that are claimed
                                                     there */
-    ngx_event_t                accept;           /* of those of Pub/Sub that */
-    ngx_workflow_receiving_t  *receiving;        /* were read just now */
+    ngx_uint_t                 nreceiving;       /* calls for tasks of Pub/Sub */
+    ngx_workflow_receiving_t  *receiving;        /* the tasks of the next one */
+    ngx_event_t                accept;
     ngx_event_t                lease_timer;
     ngx_event_t                reap_timer;
     ngx_event_t                drain_timer;

@@ -1,8 +1,9 @@
 /*
  * Tasks that end, several in one call: a transaction for those that are as they
- * were claimed, a short script for one of these, another script for others.  While a call is under way those that end
- * are collected for the next one: one at a time when there is little to do, and
- * many when there is much.
+ * were claimed, or a short script for one that comes alone, and another one for
+ * all others.  While a call is under way those that end are collected for the
+ * next one: one at a time when there is little to do, and many when there is
+ * much.
  */
 
 #include "ngx_workflow_ends.h"

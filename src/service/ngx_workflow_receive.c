@@ -320,9 +320,11 @@ ngx_workflow_received_create(ngx_workflow_service_t *service, wf_message_t *m,
         p = ngx_cpymem(p, m->session_id.data, m->session_id.len);
     }
 
-    received->s.message_id.data = p;
-    received->s.message_id.len = message_id->len;
-    ngx_memcpy(p, message_id->data, message_id->len);
+    if (message_id->len) {
+        received->s.message_id.data = p;
+        received->s.message_id.len = message_id->len;
+        ngx_memcpy(p, message_id->data, message_id->len);
+    }
 
     received->s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
                                      : NGX_WORKFLOW_REMEMBER_TEXT;

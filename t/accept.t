@@ -119,6 +119,18 @@ is($seen->outcome('lonely')->{result}, 'before', 'lonely: its event');
 wait_for { task_in($r, 'ask', 'lonely')->{state} eq 'completed' } 10, 'its end';
 is($r->exists('{llama_deploy.ask}:events:lonely'), 0, 'which goes with it');
 
+# For those that wait: one, and several that end at once.
+
+for my $ids (['single'], [map { "several-$_" } 1 .. 20]) {
+    at_once('ask', map { new_task($_, {}) } @$ids);
+    state_is('ask', 'waiting', @$ids);
+    at_once('ask', map { human_response($_, 'then') } @$ids);
+    is($seen->outcome($_)->{result}, 'then', "$_: its event") for @$ids;
+    state_is('ask', 'completed', @$ids);
+    is($r->exists(map { ("{llama_deploy.ask}:events:$_",
+        "{llama_deploy.ask}:saved:$_") } @$ids), 0, 'nothing is left of them');
+}
+
 # ... which is kept for as long as the task.
 
 at_once('hold', human_response('held', 'before'),

@@ -50,18 +50,17 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
     ngx_workflow_ends_t  *ends;
 
     /* its record is as it was claimed, unless somebody else has changed it;
-     * else what is kept of it, and what it has streamed, is the script's to
-     * find out */
+     * else what it has streamed is the script's to find out */
 
-    known = !task->marked && messages->first == task->streamed;
+    known = !task->changed && messages->first == task->streamed;
 
     more = ngx_workflow_finish_more(task, end);
 
     /* for one task a script has the shorter way */
 
     ends = ngx_workflow_finish_ends(consumer, end,
-                                    known && more == 0 && !end->alone
-                                    ? task->epoch : 0);
+                                    known && more == 0 && !task->marked
+                                    && !end->alone ? task->epoch : 0);
     if (ends == NULL) {
         return NGX_ERROR;
     }
@@ -162,7 +161,7 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
     ngx_workflow_messages_t *messages, ngx_uint_t known, ngx_uint_t more)
 {
     size_t      len;
-    u_char      head[sizeof("cancelled") + 4 * (NGX_INT64_LEN + 1)];
+    u_char      head[sizeof("cancelled") + 5 * (NGX_INT64_LEN + 1)];
     wf_buf_t    record = WF_BUF_INIT;
     ngx_str_t   claimed;
     ngx_uint_t  i;
@@ -177,9 +176,9 @@ ngx_workflow_finish_add(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
                             messages->first + messages->n,
                             consumer->clock + (off_t) ngx_current_msec);
 
-    len = ngx_snprintf(head, sizeof(head), "%V %s %ui %ui %ui",
+    len = ngx_snprintf(head, sizeof(head), "%V %s %ui %ui %ui %ui",
                        &task->claim_text, end->state, messages->first,
-                       messages->n, more)
+                       messages->n, more, task->marked)
           - head;
 
     ngx_workflow_text_str(b, &task->id);

@@ -309,7 +309,7 @@ ngx_workflow_task_checkpoint(ngx_workflow_consumer_t *consumer,
     ngx_workflow_args_t  args;
     ngx_workflow_keys_t  keys;
 
-    task->marked = 1;
+    task->changed = 1;
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 

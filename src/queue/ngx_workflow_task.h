@@ -29,6 +29,8 @@ typedef struct {
     ngx_uint_t                index;        /* of the next streamed event */
     ngx_uint_t                streamed;     /* published by others before */
     ngx_uint_t                marked;       /* more is kept beside the record */
+    ngx_uint_t                changed;      /* by this worker, since it was
+                                               claimed */
     ngx_uint_t                epoch;        /* of the service, when claimed; 0:
                                                it was not known */
     off_t                     updated;      /* when it was claimed, in

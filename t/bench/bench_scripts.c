@@ -128,7 +128,7 @@ bench_end(bench_scripts_t *s, redisContext *c, redisReply *claim)
     if (redisAppendCommand(c, "EVALSHA %s 1 %s %s 3600 %s %s %s %s %s %s %s %s",
                            s->end, s->queue, s->prefix, BENCH_CHANNEL,
                            claim->element[0]->str, end.entry,
-                           "1 completed 0 1 0", claim->element[1]->str,
+                           "1 completed 0 1 0 0", claim->element[1]->str,
                            end.record, s->completed, s->streamed)
         != REDIS_OK)
     {

@@ -3,9 +3,9 @@
 -- KEYS  stream
 -- ARGV  prefix of the service's keys, seconds to keep the result, channel, and
 --       as for finish.lua
---       task_id, its entry in the stream, what finish.lua is told, its record
---       as it was claimed, its record, completed_task ("" publish none),
---       message...
+--       task_id, its entry in the stream, "claim state index n more marked",
+--       its record as it was claimed, its record, completed_task ("" publish
+--       none), message...
 -- returns outstanding tasks; or nil, and nothing is done: it is not as it was
 
 local stream, prefix, channel = KEYS[1], ARGV[1], ARGV[3]
@@ -30,6 +30,10 @@ call('SET', key, ARGV[8], 'EX', ARGV[2])
 
 if completed ~= '' then
     call('PUBLISH', channel, completed)
+end
+
+if string.sub(ARGV[6], -1) == '1' then
+    call('DEL', prefix .. 'events:' .. id, prefix .. 'saved:' .. id)
 end
 
 call('XACK', stream, 'workers', entry)

@@ -8,9 +8,10 @@
 --       tasks may come late,
 --       then for each task
 --       task_id, its entry in the stream,
---       "claim state index n more": its state ("completed" | "failed" |
+--       "claim state index n more marked": its state ("completed" | "failed" |
 --       "cancelled" | "dead"), the index of the first message, the number of
---       messages, the number of what follows them (0, or 7 and more),
+--       messages, the number of what follows them (0, or 7 and more), 1: its
+--       record as it was claimed has marks,
 --       its record as it was claimed, its record if that has not changed since
 --       and no message was published before, completed_task ("" publish none),
 --       message..., and
@@ -71,11 +72,11 @@ local function head_of(text)
     local head = heads[text]
 
     if not head then
-        local claim, state, index, n, more
-            = string.match(text, '^(%d+) (%a+) (%d+) (%d+) (%d+)$')
+        local claim, state, index, n, more, marked
+            = string.match(text, '^(%d+) (%a+) (%d+) (%d+) (%d+) (%d)$')
 
         head = {claim = claim, state = state, index = tonumber(index),
-                n = tonumber(n), more = tonumber(more)}
+                n = tonumber(n), more = tonumber(more), marked = marked == '1'}
         heads[text] = head
     end
 
@@ -145,8 +146,13 @@ for i = 1, nstarts do
     local at = starts[i]
     local id, entry, claimed = ARGV[at], ARGV[at + 1], ARGV[at + 3]
     local is_plain = claimed ~= '' and known[i] == claimed
+    local head = head_of(ARGV[at + 2])
 
-    if is_plain or check(i, id, head_of(ARGV[at + 2])) then
+    if is_plain and head.marked then
+        forget(id)
+    end
+
+    if is_plain or check(i, id, head) then
         local was = changed[i]
 
         if was and was.gap then

@@ -189,26 +189,82 @@ $redis->subscribed(1, 'llama_deploy.far');
 
 # One by one, and in the end what is heard behind them.
 
-my @far = map { "far-$_" } 1 .. 20;
-$before = calls('mget');
-$proxy->hold;
+sub far {
+    my (@ids) = @_;
+    my $heard = () = $far->log =~ /refused a message/g;
+    $proxy->hold;
 
-for my $id (@far) {
-    is($r->publish('llama_deploy.far', echo($id)), 1, "$id is sent");
-    is(HTTP::Tiny->new->get($far->url('/'))->{status}, 200, 'the next turn');
+    for my $id (@ids) {
+        is($r->publish('llama_deploy.far', echo($id)), 1, "$id is sent");
+        is(HTTP::Tiny->new->get($far->url('/'))->{status}, 200,
+            'the next turn');
+    }
+
+    $r->publish('llama_deploy.far', '{');
+    wait_for { $heard < (() = $far->log =~ /refused a message/g) } 10,
+        'all to be heard';
+    is($r->exists("{llama_deploy.far}:task:$ids[0]"), 0, 'none is there yet');
 }
 
-$r->publish('llama_deploy.far', '{');
-wait_for { $far->log =~ /refused a message/ } 10, 'all to be heard';
-is($r->xlen('{llama_deploy.far}:queue'), 0, 'nothing is there yet');
+my @far = map { "far-$_" } 1 .. 20;
+$before = calls('mget');
+far(@far);
+$proxy->drop;
+state_is('far', 'queued', @far);
+cmp_ok(calls('mget') - $before, '<=', 4, 'by a few calls');
 
+my @left = map { "left-$_" } 1 .. 5;
+$redis->subscribed(1, 'llama_deploy.far');
+far(@left);
 $far->signal('QUIT');
 $proxy->drop;
 is($far->stop, 0, 'nginx ends');
 is_deeply([map { { @{ $_->[1] } }->{task} }
-        @{ $r->xrange('{llama_deploy.far}:queue', '-', '+') }], \@far,
+        @{ $r->xrange('{llama_deploy.far}:queue', '-', '+') }], [@far, @left],
     'in their order, too');
-cmp_ok(calls('mget') - $before, '<=', 4, 'by a few calls');
 $far->log_ok(qr/refused a message/);
+
+# ... and when it is told to stop, or hears a bad message that might be taken for
+# one of them.  Calls of this one are refused for a while.
+
+$r->acl('SETUSER', 'nginx', 'on', 'nopass', '~*', '&*', '+@all');
+my $near = Workflow::Nginx->new(workers => 1, http => <<"HTTP",
+workflow_load \@PLUGINS\@/echo.so;
+workflow_queue tasks { url @{[ $redis->url ]}; topic_namespace llama_deploy;
+    username nginx; password any; }
+workflow_service near { workflow echo; queue tasks; running off; }
+HTTP
+    locations => 'location / { workflow_pass near; }');
+
+$redis->subscribed(1, 'llama_deploy.near');
+
+sub refused_calls {
+    return ($r->info('commandstats')->{cmdstat_evalsha} // '')
+        =~ /rejected_calls=(\d+)/ ? $1 : 0;
+}
+
+sub behind_a_refused_one {
+    my ($first, @messages) = @_;
+    my $heard = () = $near->log =~ /refused a message/g;
+    my $refused = refused_calls();
+    $r->acl('SETUSER', 'nginx', '-evalsha');
+    $r->publish('llama_deploy.near', echo($first));
+    wait_for { refused_calls() > $refused } 10, "$first to be refused";
+    $r->publish('llama_deploy.near', $_) for @messages;
+    wait_for { $heard < (() = $near->log =~ /refused a message/g) } 10,
+        'all to be heard';
+    $r->acl('SETUSER', 'nginx', '+evalsha');
+}
+
+behind_a_refused_one('before', echo('good'),
+    message('new_task', { task_id => 'good', input => 'bad' }));
+state_is('near', 'queued', 'before', 'good');
+pass('a task goes before a bad message');
+
+behind_a_refused_one('lost', map({ echo($_) } 'kept-1', 'kept-2'), '{');
+is($near->stop('TERM'), 0, 'nginx stops');
+is(task_in($r, 'near', $_)->{state} // '', 'queued', "$_ is queued")
+    for 'kept-1', 'kept-2';
+$near->log_ok(qr/refused a message/);
 
 done_testing;

@@ -33,7 +33,6 @@ static ngx_int_t ngx_workflow_receive_task(ngx_workflow_service_t *service,
 static ngx_int_t ngx_workflow_receive_event(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id);
 static void ngx_workflow_receive_turn(ngx_event_t *ev);
-static void ngx_workflow_receive_send(ngx_workflow_service_t *service);
 static void ngx_workflow_receive_dropped(ngx_workflow_service_t *service);
 static void ngx_workflow_receive_refused(ngx_workflow_service_t *service,
     wf_message_t *m, ngx_str_t *message_id, wf_buf_t *reason);
@@ -88,7 +87,8 @@ ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer, u_char *data,
 
     rc = wf_message_parse(&m, text, none, name, &detail, &reason);
 
-    /* without an id of its own, a message is known by what it says */
+    /* without an id of its own a message is known by what it says, if it needs
+     * to be known */
 
     if (m.id.len || ngx_workflow_service_is_kept(service, &m)) {
         message_id.data = (u_char *) m.id.data;
@@ -221,7 +221,7 @@ ngx_workflow_receive_turn(ngx_event_t *ev)
 }
 
 
-static void
+void
 ngx_workflow_receive_send(ngx_workflow_service_t *service)
 {
     ngx_uint_t                 i;
@@ -281,6 +281,10 @@ ngx_workflow_receive_refused(ngx_workflow_service_t *service, wf_message_t *m,
     if (m->action != WF_ACTION_NEW_TASK || m->task_id.len == 0) {
         return;
     }
+
+    /* a good one of that id may have come just before */
+
+    ngx_workflow_receive_send(service);
 
     received = ngx_workflow_received_create(service, m, message_id);
 

@@ -224,5 +224,8 @@ void ngx_workflow_service_unknown_event(ngx_workflow_service_t *service,
 void ngx_workflow_service_receive(ngx_workflow_consumer_t *consumer,
     u_char *data, size_t len);
 
+/* What it has collected is sent now. */
+void ngx_workflow_receive_send(ngx_workflow_service_t *service);
+
 
 #endif /* NGX_WORKFLOW_SERVICE_H_INCLUDED_ */

@@ -446,6 +446,12 @@ ngx_workflow_worker_close(void)
 
     ngx_workflow_zone_worker(ngx_workflow_zone, NGX_WORKFLOW_WORKER_NONE);
 
+    service = ngx_workflow_services->elts;
+
+    for (i = 0; i < ngx_workflow_services->nelts; i++) {
+        ngx_workflow_receive_send(service[i]);
+    }
+
     queue = ngx_workflow_queues->elts;
 
     for (i = 0; i < ngx_workflow_queues->nelts; i++) {
@@ -453,8 +459,6 @@ ngx_workflow_worker_close(void)
             ngx_workflow_queue_close(queue[i]);
         }
     }
-
-    service = ngx_workflow_services->elts;
 
     busy = 0;
 

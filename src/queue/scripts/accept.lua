@@ -182,29 +182,18 @@ end
 local nowned, others, more = 0, nil, nnew > 0
 
 if nnew > 0 and count > 0 then
-    local read
+    local read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker,
+                             'COUNT', count, 'STREAMS', stream, '>')
 
-    if queued == 1 then
+    read = read and not read.err and read[1][2] or {}
 
-        -- the new one, as nothing else is in the stream
-
-        read = redis.pcall('XCLAIM', stream, 'workers', worker, 0, entries[1],
-                           'FORCE', 'JUSTID', 'LASTID', entries[1])
-        nowned = read[1] == entries[1] and 1 or 0
-        more = nowned == 0
-    else
-        read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker,
-                           'COUNT', count, 'STREAMS', stream, '>')
-        read = read and not read.err and read[1][2] or {}
-
-        if read[1] and read[1][1] == entries[1] then
-            nowned = #read
-        elseif read[1] then
-            others = read
-        end
-
-        more = #read == 0 or read[#read][1] ~= entries[nnew]
+    if read[1] and read[1][1] == entries[1] then
+        nowned = #read
+    elseif read[1] then
+        others = read
     end
+
+    more = #read == 0 or read[#read][1] ~= entries[nnew]
 end
 
 local nclaims, written, owned, j, updated, deadline = 2 + n, {}, {}, 0

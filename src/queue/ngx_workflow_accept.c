@@ -3,11 +3,10 @@
 #include "ngx_workflow_task.h"
 
 
-/* of each; and of what they have in common, with EVALSHA, the script's sum, the
- * number of keys, and keys */
+/* of each; and what they have in common, beside the key */
 
 #define NGX_WORKFLOW_ACCEPT_ARGS    4
-#define NGX_WORKFLOW_ACCEPT_COMMON  (3 + 1 + 7)
+#define NGX_WORKFLOW_ACCEPT_COMMON  7
 
 
 ngx_int_t
@@ -87,15 +86,9 @@ ngx_workflow_accept_send(ngx_workflow_consumer_t *consumer,
     wf_buf_t              b = WF_BUF_INIT;
     ngx_workflow_call_t  *call;
 
-    wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, NGX_WORKFLOW_ACCEPT_COMMON
-                    + NGX_WORKFLOW_ACCEPT_ARGS * accepts->n);
-    wf_buf_adds(&b, "\r\n");
-
-    ngx_workflow_text_arg(&b, "EVALSHA", 7);
-    ngx_workflow_text_arg(&b,
-                       ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_ACCEPT), 40);
-    ngx_workflow_text_number(&b, 1);
+    ngx_workflow_text_script(&b, NGX_WORKFLOW_SCRIPT_ACCEPT, 1,
+                             NGX_WORKFLOW_ACCEPT_COMMON
+                             + NGX_WORKFLOW_ACCEPT_ARGS * accepts->n);
 
     ngx_workflow_text_str(&b, &consumer->stream);
 

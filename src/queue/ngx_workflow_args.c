@@ -110,6 +110,20 @@ ngx_workflow_args_free(ngx_workflow_args_t *args)
 
 
 void
+ngx_workflow_text_script(wf_buf_t *b, ngx_workflow_script_e script,
+    ngx_uint_t keys, ngx_uint_t args)
+{
+    wf_buf_addc(b, '*');
+    wf_buf_addu(b, 3 + keys + args);
+    wf_buf_adds(b, "\r\n");
+
+    ngx_workflow_text_arg(b, "EVALSHA", 7);
+    ngx_workflow_text_arg(b, ngx_workflow_script_sha(script), 40);
+    ngx_workflow_text_number(b, keys);
+}
+
+
+void
 ngx_workflow_text_arg(wf_buf_t *b, const void *data, size_t len)
 {
     wf_buf_addc(b, '$');

@@ -34,6 +34,8 @@ static ngx_int_t ngx_workflow_finish_one(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_one_replied(ngx_workflow_call_t *call,
     redisReply *reply);
 static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
+static ngx_workflow_call_t *ngx_workflow_finish_call(ngx_workflow_ends_t *ends,
+    wf_buf_t *b, ngx_workflow_call_pt handler);
 static void ngx_workflow_finish_replied(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_finish_free(ngx_workflow_ends_t *ends);
@@ -276,21 +278,11 @@ static ngx_int_t
 ngx_workflow_finish_one(ngx_workflow_ends_t *ends)
 {
     wf_buf_t                  b = WF_BUF_INIT;
-    ngx_workflow_call_t      *call;
     ngx_workflow_consumer_t  *consumer;
 
     consumer = ends->consumer;
 
-    /* EVALSHA, sum, number of keys, a key, and what the script needs to know */
-
-    wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, 3 + 1 + 3 + ends->nargs);
-    wf_buf_adds(&b, "\r\n");
-
-    ngx_workflow_text_arg(&b, "EVALSHA", 7);
-    ngx_workflow_text_arg(&b,
-                          ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_END), 40);
-    ngx_workflow_text_number(&b, 1);
+    ngx_workflow_text_script(&b, NGX_WORKFLOW_SCRIPT_END, 1, 3 + ends->nargs);
 
     ngx_workflow_text_str(&b, &consumer->stream);
 
@@ -300,19 +292,8 @@ ngx_workflow_finish_one(ngx_workflow_ends_t *ends)
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
 
-    call = b.failed ? NULL
-                    : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
-                                             ngx_workflow_finish_one_replied,
-                                             ends);
-    if (call == NULL) {
-        wf_buf_free(&b);
-        return NGX_ERROR;
-    }
-
-    ends->sent = 1;
-    consumer->nsent++;
-
-    return NGX_OK;
+    return ngx_workflow_finish_call(ends, &b, ngx_workflow_finish_one_replied)
+           ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -343,16 +324,8 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
 
     consumer = ends->consumer;
 
-    /* EVALSHA, sum, number of keys, keys, and what the tasks have in common */
-
-    wf_buf_addc(&b, '*');
-    wf_buf_addu(&b, 3 + 5 + 7 + ends->nargs + 1);
-    wf_buf_adds(&b, "\r\n");
-
-    ngx_workflow_text_arg(&b, "EVALSHA", 7);
-    ngx_workflow_text_arg(&b,
-                       ngx_workflow_script_sha(NGX_WORKFLOW_SCRIPT_FINISH), 40);
-    ngx_workflow_text_number(&b, 5);
+    ngx_workflow_text_script(&b, NGX_WORKFLOW_SCRIPT_FINISH, 5,
+                             7 + ends->nargs + 1);
 
     ngx_workflow_text_str(&b, &consumer->stream);
     ngx_workflow_text_str(&b, &consumer->timers);
@@ -371,11 +344,8 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     wf_buf_add(&b, ends->text.data, ends->text.len);
     ngx_workflow_text_number(&b, 0);
 
-    call = b.failed ? NULL
-                    : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
-                                             ngx_workflow_finish_replied, ends);
+    call = ngx_workflow_finish_call(ends, &b, ngx_workflow_finish_replied);
     if (call == NULL) {
-        wf_buf_free(&b);
         return NGX_ERROR;
     }
 
@@ -383,10 +353,28 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
 
     wf_buf_free(&ends->text);
 
-    ends->sent = 1;
-    consumer->nsent++;
-
     return NGX_OK;
+}
+
+
+static ngx_workflow_call_t *
+ngx_workflow_finish_call(ngx_workflow_ends_t *ends, wf_buf_t *b,
+    ngx_workflow_call_pt handler)
+{
+    ngx_workflow_call_t  *call;
+
+    call = b->failed ? NULL
+                     : ngx_workflow_call_text(ends->consumer->queue, b->data,
+                                              b->len, 0, handler, ends);
+    if (call == NULL) {
+        wf_buf_free(b);
+        return NULL;
+    }
+
+    ends->sent = 1;
+    ends->consumer->nsent++;
+
+    return call;
 }
 
 

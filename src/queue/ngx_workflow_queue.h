@@ -237,7 +237,10 @@ void ngx_workflow_args_str(ngx_workflow_args_t *args, ngx_str_t *s);
 void ngx_workflow_args_number(ngx_workflow_args_t *args, uint64_t n);
 void ngx_workflow_args_free(ngx_workflow_args_t *args);
 
-/* One argument as it is sent, where many tasks share a command. */
+/* The same as it is sent, where many tasks share a command: a script, of which so
+ * many keys, and then so many arguments, follow; and one of these. */
+void ngx_workflow_text_script(wf_buf_t *b, ngx_workflow_script_e script,
+    ngx_uint_t keys, ngx_uint_t args);
 void ngx_workflow_text_arg(wf_buf_t *b, const void *data, size_t len);
 void ngx_workflow_text_str(wf_buf_t *b, ngx_str_t *s);
 void ngx_workflow_text_number(wf_buf_t *b, uint64_t n);

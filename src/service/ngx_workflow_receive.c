@@ -330,8 +330,7 @@ ngx_workflow_received_create(ngx_workflow_service_t *service, wf_message_t *m,
         ngx_memcpy(p, message_id->data, message_id->len);
     }
 
-    received->s.remember = m->id.len ? NGX_WORKFLOW_REMEMBER
-                                     : NGX_WORKFLOW_REMEMBER_TEXT;
+    received->s.remember = ngx_workflow_service_remember(m);
 
     return received;
 }

@@ -202,7 +202,9 @@ ngx_workflow_call_t *ngx_workflow_service_submit(
     time_t keep, ngx_msec_t deadline, ngx_workflow_call_pt handler,
     void *data);
 
-/* Whether what it starts will be known for as long as the message would be. */
+/* For how long a message is remembered; whether the task that it starts will be
+ * known for as long anyhow. */
+time_t ngx_workflow_service_remember(wf_message_t *m);
 ngx_uint_t ngx_workflow_service_is_kept(ngx_workflow_service_t *service,
     wf_message_t *m);
 

@@ -27,7 +27,6 @@ static ngx_workflow_call_t *ngx_workflow_submit_event(
     void *data);
 static void ngx_workflow_submit_message(ngx_workflow_submission_t *s,
     wf_message_t *m, ngx_str_t *message_id);
-static time_t ngx_workflow_submit_remember(wf_message_t *m);
 static ngx_workflow_accepting_t *ngx_workflow_submit_accepting(
     ngx_workflow_service_t *service, ngx_workflow_call_pt handler, void *data);
 static void ngx_workflow_submit_sent(ngx_workflow_accepting_t *accepting);
@@ -65,7 +64,14 @@ ngx_uint_t
 ngx_workflow_service_is_kept(ngx_workflow_service_t *service, wf_message_t *m)
 {
     return m->action == WF_ACTION_NEW_TASK && m->task_id.len
-           && service->result_ttl >= ngx_workflow_submit_remember(m);
+           && service->result_ttl >= ngx_workflow_service_remember(m);
+}
+
+
+time_t
+ngx_workflow_service_remember(wf_message_t *m)
+{
+    return m->id.len ? NGX_WORKFLOW_REMEMBER : NGX_WORKFLOW_REMEMBER_TEXT;
 }
 
 
@@ -243,16 +249,7 @@ ngx_workflow_submit_message(ngx_workflow_submission_t *s, wf_message_t *m,
     s->session.data = (u_char *) m->session_id.data;
     s->session.len = m->session_id.len;
     s->message_id = *message_id;
-    s->remember = ngx_workflow_submit_remember(m);
-}
-
-
-/* For how long a message is remembered. */
-
-static time_t
-ngx_workflow_submit_remember(wf_message_t *m)
-{
-    return m->id.len ? NGX_WORKFLOW_REMEMBER : NGX_WORKFLOW_REMEMBER_TEXT;
+    s->remember = ngx_workflow_service_remember(m);
 }
 
 

@@ -116,8 +116,17 @@ $r->publish('llama_deploy.ask', human_response('lonely', 'before'));
 wait_for { $r->exists('{llama_deploy.ask}:events:lonely') } 10, 'the event';
 $r->publish('llama_deploy.ask', new_task('lonely', {}));
 is($seen->outcome('lonely')->{result}, 'before', 'lonely: its event');
-wait_for { task_in($r, 'ask', 'lonely')->{state} eq 'completed' } 10, 'its end';
+state_is('ask', 'completed', 'lonely');
 is($r->exists('{llama_deploy.ask}:events:lonely'), 0, 'which goes with it');
+
+# Such an event is kept for as long as its task.
+
+at_once('hold', human_response('held', 'before'),
+    map { new_task($_, {}) } 'held', 'beside');
+state_is('hold', 'queued', 'held', 'beside');
+is($r->ttl('{llama_deploy.hold}:events:held'), -1, 'an early event stays');
+is(task_in($r, 'hold', $_->[0])->{marks} // '-', $_->[1], "$_->[0]: marks")
+    for ['held', 'events'], ['beside', '-'];
 
 # For those that wait: one, and several that end at once.
 
@@ -130,15 +139,6 @@ for my $ids (['single'], [map { "several-$_" } 1 .. 20]) {
     is($r->exists(map { ("{llama_deploy.ask}:events:$_",
         "{llama_deploy.ask}:saved:$_") } @$ids), 0, 'nothing is left of them');
 }
-
-# ... which is kept for as long as the task.
-
-at_once('hold', human_response('held', 'before'),
-    map { new_task($_, {}) } 'held', 'beside');
-state_is('hold', 'queued', 'held', 'beside');
-is($r->ttl('{llama_deploy.hold}:events:held'), -1, 'an early event stays');
-is(task_in($r, 'hold', $_->[0])->{marks} // '-', $_->[1], "$_->[0]: marks")
-    for ['held', 'events'], ['beside', '-'];
 
 # Their sessions come with them.
 

@@ -107,6 +107,20 @@ sub reconnect {
     connects($what);
 }
 
+# The answer to what ends it is cut behind so many bytes.
+
+sub cut {
+    my ($id, $command, $bytes) = @_;
+    $proxy->cut_at($command, $bytes);
+    submit($id);
+    ends($id);
+    wait_for { $proxy->has_cut } 10, 'the answer to be cut';
+    is(task_in($r, 'stairs', $id)->{claim}, 1,
+        "$id: nobody had to take it over");
+    $proxy->heal;
+    connects($id);
+}
+
 # As another worker that takes a task over, or gives it an event, would.
 
 sub begin_epoch {
@@ -156,17 +170,7 @@ is(task_in($r, 'stairs', 'alone, over')->{worker}, 'other', 'it is as it was');
 $r->zadd('{llama_deploy.stairs}:leases', 0, 'alone, over');
 ends('alone, over');
 
-for my $bytes (0, 2) {
-    my $id = "alone, cut behind $bytes bytes";
-    $proxy->cut_at(Workflow::Fault->sum('end'), $bytes);
-    submit($id);
-    ends($id);
-    wait_for { $proxy->has_cut } 10, 'the answer to be cut';
-    is(task_in($r, 'stairs', $id)->{claim}, 1,
-        "$id: nobody had to take it over");
-    $proxy->heal;
-    connects($id);
-}
+cut("alone, cut behind $_ bytes", Workflow::Fault->sum('end'), $_) for 0, 2;
 
 # So there is always one.
 
@@ -357,14 +361,7 @@ again('odd');
 for my $bytes (0, 3) {
     my $id = "cut behind $bytes bytes";
     $epoch = $r->get($epoch_key);
-    $proxy->cut_at('EXEC', $bytes);
-    submit($id);
-    ends($id);
-    wait_for { $proxy->has_cut } 10, 'the answer to be cut';
-    is(task_in($r, 'stairs', $id)->{claim}, 1,
-        "$id: nobody had to take it over");
-    $proxy->heal;
-    connects($id);
+    cut($id, 'EXEC', $bytes);
     isnt($r->get($epoch_key), $epoch, "$id: another epoch");
 }
 

@@ -124,7 +124,8 @@ sub each_peer {
 
     for my $peer (@there) {
         my $name = $peer->{name};
-        my @goal = $what ne 'rate' ? (at_most => 1) : $name eq LLAMA ? (at_least => 300)
+        my @goal = $what ne 'rate' ? (at_most => 1)
+            : $name eq LLAMA ? (at_least => 300)
             : $name eq $best ? (at_least => 2) : ();
 
         $report->row("$name $peer->{version}"

@@ -45,6 +45,15 @@ sub post {
     return http_post($nginx->url("/$service/process_message"), $message);
 }
 
+# Tasks of so many microseconds, posted at once: each waits for the disk.
+
+sub gauges {
+    my ($us, @ids) = @_;
+    is_deeply(Workflow::Load::post($nginx->port, '/gauge/process_message',
+        [map { new_task($_, { us => $us }) } @ids], 20),
+        { 200 => scalar @ids }, 'accepted');
+}
+
 sub follower {
     return Workflow::Load::Follower->new($redis->port,
         'llama_deploy.control_plane');
@@ -193,8 +202,7 @@ back('stopped');
 # are stopped until somebody is there to see it.
 
 my @ids = map { "ended-$_" } 1 .. 2;
-is(post(gauge => new_task($_, { us => 2_000_000 }))->{status}, 200, 'accepted')
-    for @ids;
+gauges(2_000_000, @ids);
 running(2);
 $redis->stop;
 sleep 2.2;      # the runs end
@@ -212,8 +220,7 @@ like(http_get($nginx->url('/gauge/tasks/ended-1'))->{content},
 mark();
 @ids = map { "hung-$_" } 1 .. 8;
 $follower = follower();
-is(post(gauge => new_task($_, { us => 1_000_000 }))->{status}, 200, 'accepted')
-    for @ids;
+gauges(1_000_000, @ids);
 running(4);
 $redis->signal('STOP');
 my $start = time;
@@ -261,8 +268,7 @@ for my $kind (sort keys %kinds) {
 
 $follower = follower();
 @ids = map { "storm-$_" } 1 .. 300;
-Workflow::Load::post($nginx->port, '/gauge/process_message',
-    [map { new_task($_, { us => 2000 }) } @ids], 20);
+gauges(2000, @ids);
 
 for (1 .. 10) {
     $redis->redis->client_kill('ID', $_->{id}) for clients('commands');
@@ -286,7 +292,7 @@ like(logged(), qr/\[warn\] .*has forgotten the scripts, loading them again/,
 
 $follower = follower();
 @ids = map { "group-$_" } 1 .. 8;
-post(gauge => new_task($_, { us => 500000 })) for @ids;
+gauges(1_000_000, @ids);
 running(4);
 is($redis->redis->xgroup('DESTROY', '{llama_deploy.gauge}:queue', 'workers'),
     1, 'the group is destroyed');
@@ -298,7 +304,7 @@ back('group destroyed');
 
 mark();
 $follower = follower();
-post(gauge => new_task("gone-$_", { us => 500000 })) for 1 .. 4;
+gauges(1_000_000, map { "gone-$_" } 1 .. 4);
 running(4);
 $redis->redis->flushall;
 wait_for { (() = logged() =~ /task "gone-\d" is not this worker's any more/g)

@@ -128,16 +128,19 @@ is($r->ttl('{llama_deploy.hold}:events:held'), -1, 'an early event stays');
 is(task_in($r, 'hold', $_->[0])->{marks} // '-', $_->[1], "$_->[0]: marks")
     for ['held', 'events'], ['beside', '-'];
 
-# For those that wait: one, and several that end at once.
+# For those that wait: one, and several that end at once, by transactions that
+# remove them.
 
 for my $ids (['single'], [map { "several-$_" } 1 .. 20]) {
     at_once('ask', map { new_task($_, {}) } @$ids);
     state_is('ask', 'waiting', @$ids);
+    my $executed = calls('exec');
     at_once('ask', map { human_response($_, 'then') } @$ids);
     is($seen->outcome($_)->{result}, 'then', "$_: its event") for @$ids;
     state_is('ask', 'completed', @$ids);
     is($r->exists(map { ("{llama_deploy.ask}:events:$_",
         "{llama_deploy.ask}:saved:$_") } @$ids), 0, 'nothing is left of them');
+    cmp_ok(calls('exec'), '>', $executed + 1, 'transactions');
 }
 
 # Their sessions come with them.

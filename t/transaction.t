@@ -29,8 +29,10 @@ workflow_load @{[ $plugin->path ]};
 workflow_queue tasks { url @{[ $proxy->url ]}; username nginx; password any; }
 workflow_service stairs { workflow stairs; queue tasks; checkpoint 20ms;
     lease 10m; }
+workflow_service ladder { workflow stairs; queue tasks; }
 HTTP
 location / { workflow_pass stairs; }
+location /ladder/ { workflow_pass ladder; }
 LOCATIONS
 
 $redis->subscribed(1, 'llama_deploy.stairs');
@@ -132,27 +134,13 @@ sub begin_epoch {
 
 wait_for { calls('exec') } 10, 'a connection';
 
-# A task that comes when the worker has nothing to do takes the shorter way.
+# The end of the first one tells the epoch.  What is accepted alone is not looked at
+# by the longer part of a script, either.
 
-is(transactions("alone $_"), 0, 'alone: a script') for 1, 2;
-
-# It is accepted and ended by scripts that look at it alone, unless somebody else
-# has changed it, or may have.
-
+is(transactions('first'), 0, 'first: a script');
 my $before = calls('mget');
-transactions('short');
-is(calls('mget'), $before, 'alone: short scripts');
-
-climb('alone, given', 1000);
-my $alone = '{llama_deploy.stairs}:task:alone, given';
-$r->set($alone, $r->get($alone) =~ s/ - / events /r);
-$r->rpush('{llama_deploy.stairs}:events:alone, given', 'x');
-ends('alone, given');
-
-climb('alone, full', 1000);
-$r->config('SET', 'maxmemory', 1);
-ends('alone, full');
-$r->config('SET', 'maxmemory', 0);
+is(transactions('alone'), 1, 'then: a transaction');
+is(calls('mget'), $before, 'accepted alone: the short way');
 
 sub take_over {
     my ($id) = @_;
@@ -162,17 +150,7 @@ sub take_over {
         '{llama_deploy.stairs}:', 'other', 1, 0, 30000, 3, 1);
 }
 
-climb('alone, over', 1000);
-is(take_over('alone, over')->[2][0], 'alone, over', 'it is taken over');
-wait_for { $nginx->log =~ /"alone, over".* taken it over/ } 10,
-    'it to be noticed';
-is(task_in($r, 'stairs', 'alone, over')->{worker}, 'other', 'it is as it was');
-$r->zadd('{llama_deploy.stairs}:leases', 0, 'alone, over');
-ends('alone, over');
-
-cut("alone, cut behind $_ bytes", Workflow::Fault->sum('end'), $_) for 0, 2;
-
-# So there is always one.
+# From here on there is another one.
 
 climb('blocker', 120_000);
 is(transactions('plain'), 1, 'with others: a transaction');
@@ -223,6 +201,44 @@ $before = calls('exec');
 ends('before');
 is(calls('exec'), $before, 'claimed in another epoch: none');
 is(transactions('after'), 1, 'claimed in this one: one');
+
+# One is watched from the one before it on.
+
+sub unwatched {
+    my ($id) = @_;
+    begin_epoch();
+    is(transactions($id), 1, "$id: refused");
+}
+
+my @looked = map { calls($_) } qw(eval watch);
+is(transactions("watched $_"), 1, 'watched: a transaction') for 1 .. 3;
+is(calls('eval'), $looked[0], 'nothing else looks at it');
+is(calls('watch'), $looked[1] + 3, 'and is, for the next one');
+
+# A transaction for another service, whose epoch is not yet known, ends that.
+
+sub looks {
+    my ($id, %input) = @_;
+    my $before = calls('eval');
+    is(transactions($id, %input), 1, "$id: a transaction");
+    return calls('eval') - $before;
+}
+
+for (1 .. 3) {
+    is(http_post($nginx->url('/ladder/process_message'), new_task("ladder $_",
+        { events => 0, file => $file }))->{status}, 200, "ladder $_: accepted");
+    is($published->outcome("ladder $_")->{status}, 'completed', 'it ends');
+}
+
+is(looks('other'), 1, 'another one was watched: looked at before it');
+is(looks('again'), 0, 'not any more');
+
+unwatched('not watched');
+is(looks('guarded'), 1, 'another epoch: looked at before it');
+is(looks('watched again'), 0, 'not any more');
+reconnect('anew');
+is(looks('connected'), 1, 'another connection: looked at before it');
+is(looks('watched anew'), 0, 'not any more');
 
 # Begun between the look at it and the transaction: the watch refuses that.
 
@@ -397,6 +413,7 @@ sub refused {
 }
 
 for my $command (qw(watch eval multi exec)) {
+    unwatched('guarded again') if $command eq 'eval';
     $r->acl('SETUSER', 'nginx', "-$command");
     my $before = refused($command);
     submit("no more $command");

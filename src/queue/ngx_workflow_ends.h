@@ -29,8 +29,6 @@ struct ngx_workflow_ends_s {
     ngx_workflow_finish_pt      handlers[NGX_WORKFLOW_MAX_ENDS];
     void                       *data[NGX_WORKFLOW_MAX_ENDS];
     ngx_uint_t                  messages[NGX_WORKFLOW_MAX_ENDS];
-    unsigned                    plain:1;     /* the last one is as it was
-                                                claimed, and needs no more */
     unsigned                    sent:1;
     unsigned                    again:1;     /* Redis may have, or get, a
                                                 transaction for them */

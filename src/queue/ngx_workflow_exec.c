@@ -8,10 +8,13 @@
  * script that ends tasks tells the epoch: a task that was claimed after that is
  * as it was as long as the epoch is the same.
  *
- * Before the transaction the epoch is watched, and then looked at by guard.lua,
- * which touches one that is not the expected one, so that the transaction is not
- * executed: its tasks are ended by the script.  All that is sent at once, and
- * nothing is waited for.
+ * Behind a transaction the epoch is watched for the next one, and looked at: if it
+ * is the expected one, that is not executed once the epoch is touched.  Where
+ * another service's has come between, or the answer is not there yet, the epoch is
+ * watched before the transaction, and then looked at by guard.lua, which touches
+ * one that is not the expected one.  All that is sent at once, and nothing is
+ * waited for.  Tasks of a transaction that is not executed are ended by the
+ * script.
  *
  * When the answer is lost the transaction may come late, over the connection
  * that is no more: the script begins a new epoch then, in which it is refused.
@@ -36,6 +39,8 @@ typedef struct {
     wf_buf_t                  command;
     wf_buf_t                  ids;
     wf_buf_t                  entries;
+    wf_buf_t                  gone;        /* keys that go with their tasks */
+    ngx_uint_t                ngone;
     ngx_uint_t                ncommands;   /* between MULTI and EXEC */
     ngx_uint_t                failed;
 } ngx_workflow_exec_t;
@@ -48,8 +53,17 @@ static void ngx_workflow_exec_guarded(ngx_workflow_command_t *command,
 static void ngx_workflow_exec_forbidden(ngx_workflow_queue_t *queue,
     redisReply *reply);
 static void ngx_workflow_exec_guard(ngx_workflow_exec_t *exec);
+static void ngx_workflow_exec_watch(ngx_workflow_exec_t *exec);
+static void ngx_workflow_exec_watched(ngx_workflow_command_t *command,
+    redisReply *reply);
+static void ngx_workflow_exec_looked(ngx_workflow_command_t *command,
+    redisReply *reply);
 static void ngx_workflow_exec_task(ngx_workflow_exec_t *exec,
     ngx_uint_t messages, time_t ttl);
+static void ngx_workflow_exec_forget(ngx_workflow_exec_t *exec,
+    const char *name, wf_slice_t id);
+static void ngx_workflow_exec_key(wf_buf_t *b,
+    ngx_workflow_consumer_t *consumer, const char *name, wf_slice_t id);
 static void ngx_workflow_exec_all(ngx_workflow_exec_t *exec, ngx_uint_t n);
 static ngx_workflow_exec_arg_t ngx_workflow_exec_arg(
     ngx_workflow_exec_t *exec);
@@ -96,6 +110,12 @@ ngx_workflow_exec_open(ngx_workflow_queue_t *queue)
 
     queue->guarded.handler = ngx_workflow_exec_guarded;
     queue->guarded.data = queue;
+
+    queue->watch.handler = ngx_workflow_exec_watched;
+    queue->watch.data = queue;
+
+    queue->look.handler = ngx_workflow_exec_looked;
+    queue->look.data = queue;
 
     ngx_workflow_exec_begin(&exec, 2, "WATCH");
     ngx_workflow_text_str(&exec.command, &exec.consumer->epoch.key);
@@ -176,6 +196,8 @@ ngx_workflow_exec_lost(ngx_workflow_queue_t *queue)
 
     queue->trying = 0;
     queue->may_exec = 0;
+    queue->watching = NULL;
+    queue->watched = NULL;
 
     for (q = ngx_queue_head(&queue->consumers);
          q != ngx_queue_sentinel(&queue->consumers);
@@ -266,7 +288,12 @@ ngx_workflow_exec_send(ngx_workflow_ends_t *ends)
     exec.consumer = ends->consumer;
     exec.next = ends->text.data;
 
-    ngx_workflow_exec_guard(&exec);
+    if (queue->watched != ends->consumer) {
+        ngx_workflow_exec_guard(&exec);
+    }
+
+    ngx_workflow_exec_begin(&exec, 1, "MULTI");
+    ngx_workflow_exec_end(&exec, &queue->guarded);
 
     for (i = 0; i < ends->n; i++) {
         ngx_workflow_exec_task(&exec, ends->messages[i], ends->ttl);
@@ -280,20 +307,25 @@ ngx_workflow_exec_send(ngx_workflow_ends_t *ends)
     ngx_workflow_exec_begin(&exec, 1, "EXEC");
     ngx_workflow_exec_end(&exec, &ends->command);
 
-    wf_buf_free(&exec.command);
     wf_buf_free(&exec.ids);
     wf_buf_free(&exec.entries);
+    wf_buf_free(&exec.gone);
+
+    if (!exec.failed) {
+        ends->ncommands = exec.ncommands;
+        ends->sent = 1;
+        ends->consumer->nsent++;
+
+        ngx_workflow_exec_watch(&exec);
+    }
+
+    wf_buf_free(&exec.command);
 
     if (exec.failed) {
         ngx_workflow_redis_drop(&queue->commands, "no memory");
-        return NGX_ERROR;
     }
 
-    ends->ncommands = exec.ncommands;
-    ends->sent = 1;
-    ends->consumer->nsent++;
-
-    return NGX_OK;
+    return ends->sent ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -323,9 +355,69 @@ ngx_workflow_exec_guard(ngx_workflow_exec_t *exec)
     ngx_workflow_text_str(b, &epoch->key);
     ngx_workflow_text_str(b, &epoch->value);
     ngx_workflow_exec_end(exec, guarded);
+}
 
-    ngx_workflow_exec_begin(exec, 1, "MULTI");
-    ngx_workflow_exec_end(exec, guarded);
+
+static void
+ngx_workflow_exec_watch(ngx_workflow_exec_t *exec)
+{
+    wf_buf_t               *b;
+    ngx_str_t              *key;
+    ngx_workflow_queue_t   *queue;
+
+    b = &exec->command;
+    key = &exec->consumer->epoch.key;
+    queue = exec->consumer->queue;
+
+    queue->watched = NULL;
+    queue->watching = exec->consumer;
+    queue->looks++;
+
+    ngx_workflow_exec_begin(exec, 2, "WATCH");
+    ngx_workflow_text_str(b, key);
+    ngx_workflow_exec_end(exec, &queue->watch);
+
+    ngx_workflow_exec_begin(exec, 2, "GET");
+    ngx_workflow_text_str(b, key);
+    ngx_workflow_exec_end(exec, &queue->look);
+}
+
+
+static void
+ngx_workflow_exec_watched(ngx_workflow_command_t *command, redisReply *reply)
+{
+    ngx_workflow_queue_t  *queue;
+
+    queue = command->data;
+
+    if (reply && reply->type == REDIS_REPLY_ERROR) {
+        queue->watching = NULL;
+        ngx_workflow_exec_guarded(&queue->guarded, reply);
+    }
+}
+
+
+static void
+ngx_workflow_exec_looked(ngx_workflow_command_t *command, redisReply *reply)
+{
+    ngx_workflow_queue_t  *queue;
+    ngx_workflow_epoch_t  *epoch;
+
+    queue = command->data;
+
+    /* a transaction behind it watches, or has watched, for itself */
+
+    if (--queue->looks || reply == NULL || queue->watching == NULL) {
+        return;
+    }
+
+    epoch = &queue->watching->epoch;
+
+    if (reply->type == REDIS_REPLY_STRING && reply->len == epoch->value.len
+        && ngx_memcmp(reply->str, epoch->value.data, reply->len) == 0)
+    {
+        queue->watched = queue->watching;
+    }
 }
 
 
@@ -336,7 +428,7 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
     time_t ttl)
 {
     wf_buf_t                  *b;
-    ngx_workflow_exec_arg_t    id, entry, record, completed, message;
+    ngx_workflow_exec_arg_t    id, entry, head, record, completed, message;
     ngx_workflow_consumer_t   *consumer;
 
     consumer = exec->consumer;
@@ -344,13 +436,20 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
 
     id = ngx_workflow_exec_arg(exec);
     entry = ngx_workflow_exec_arg(exec);
-    (void) ngx_workflow_exec_arg(exec);
+    head = ngx_workflow_exec_arg(exec);
     (void) ngx_workflow_exec_arg(exec);
     record = ngx_workflow_exec_arg(exec);
     completed = ngx_workflow_exec_arg(exec);
 
     wf_buf_add(&exec->ids, id.sent.data, id.sent.len);
     wf_buf_add(&exec->entries, entry.sent.data, entry.sent.len);
+
+    /* "claim state index n more marked" */
+
+    if (head.text.data[head.text.len - 1] == '1') {
+        ngx_workflow_exec_forget(exec, "events:", id.text);
+        ngx_workflow_exec_forget(exec, "saved:", id.text);
+    }
 
     while (messages--) {
         message = ngx_workflow_exec_arg(exec);
@@ -362,13 +461,7 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
     }
 
     ngx_workflow_exec_begin(exec, 5, "SET");
-    wf_buf_addc(b, '$');
-    wf_buf_addu(b, consumer->prefix.len + sizeof("task:") - 1 + id.text.len);
-    wf_buf_adds(b, "\r\n");
-    wf_buf_add(b, consumer->prefix.data, consumer->prefix.len);
-    wf_buf_adds(b, "task:");
-    wf_buf_add(b, id.text.data, id.text.len);
-    wf_buf_adds(b, "\r\n");
+    ngx_workflow_exec_key(b, consumer, "task:", id.text);
     wf_buf_add(b, record.sent.data, record.sent.len);
     ngx_workflow_text_arg(b, "EX", 2);
     ngx_workflow_text_number(b, ttl);
@@ -380,6 +473,29 @@ ngx_workflow_exec_task(ngx_workflow_exec_t *exec, ngx_uint_t messages,
         wf_buf_add(b, completed.sent.data, completed.sent.len);
         ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
     }
+}
+
+
+static void
+ngx_workflow_exec_forget(ngx_workflow_exec_t *exec, const char *name,
+    wf_slice_t id)
+{
+    ngx_workflow_exec_key(&exec->gone, exec->consumer, name, id);
+    exec->ngone++;
+}
+
+
+static void
+ngx_workflow_exec_key(wf_buf_t *b, ngx_workflow_consumer_t *consumer,
+    const char *name, wf_slice_t id)
+{
+    wf_buf_addc(b, '$');
+    wf_buf_addu(b, consumer->prefix.len + ngx_strlen(name) + id.len);
+    wf_buf_adds(b, "\r\n");
+    wf_buf_add(b, consumer->prefix.data, consumer->prefix.len);
+    wf_buf_adds(b, name);
+    wf_buf_add(b, id.data, id.len);
+    wf_buf_adds(b, "\r\n");
 }
 
 
@@ -395,7 +511,14 @@ ngx_workflow_exec_all(ngx_workflow_exec_t *exec, ngx_uint_t n)
     consumer = exec->consumer;
     b = &exec->command;
 
-    exec->failed |= exec->ids.failed || exec->entries.failed;
+    exec->failed |= exec->ids.failed || exec->entries.failed
+                    || exec->gone.failed;
+
+    if (exec->ngone) {
+        ngx_workflow_exec_begin(exec, 1 + exec->ngone, "DEL");
+        wf_buf_add(b, exec->gone.data, exec->gone.len);
+        ngx_workflow_exec_end(exec, &ngx_workflow_exec_command);
+    }
 
     ngx_workflow_exec_begin(exec, 2 + n, "ZREM");
     ngx_workflow_text_str(b, &consumer->leases);
@@ -472,11 +595,15 @@ ngx_workflow_exec_end(ngx_workflow_exec_t *exec,
 
     b = &exec->command;
 
+    /* hiredis looks behind a command of one word */
+
+    wf_buf_addc(b, '\0');
+
     exec->failed |= b->failed;
 
     if (exec->failed
         || ngx_workflow_redis_send(&exec->consumer->queue->commands, command,
-                                   b->data, b->len)
+                                   b->data, b->len - 1)
            != NGX_OK)
     {
         exec->failed = 1;

@@ -1,9 +1,8 @@
 /*
  * Tasks that end, several in one call: a transaction for those that are as they
- * were claimed, or a short script for one that comes alone, and another one for
- * all others.  While a call is under way those that end are collected for the
- * next one: one at a time when there is little to do, and many when there is
- * much.
+ * were claimed, and a script for all others.  While a call is under way those that
+ * end are collected for the next one: one at a time when there is little to do,
+ * and many when there is much.
  */
 
 #include "ngx_workflow_ends.h"
@@ -29,13 +28,7 @@ static void ngx_workflow_finish_add(wf_buf_t *b,
     ngx_uint_t known, ngx_uint_t more);
 static ngx_uint_t ngx_workflow_finish_is_full(ngx_workflow_ends_t *ends);
 static void ngx_workflow_finish_event(ngx_event_t *ev);
-static ngx_uint_t ngx_workflow_finish_is_one(ngx_workflow_ends_t *ends);
-static ngx_int_t ngx_workflow_finish_one(ngx_workflow_ends_t *ends);
-static void ngx_workflow_finish_one_replied(ngx_workflow_call_t *call,
-    redisReply *reply);
 static ngx_int_t ngx_workflow_finish_send(ngx_workflow_ends_t *ends);
-static ngx_workflow_call_t *ngx_workflow_finish_call(ngx_workflow_ends_t *ends,
-    wf_buf_t *b, ngx_workflow_call_pt handler);
 static void ngx_workflow_finish_replied(ngx_workflow_call_t *call,
     redisReply *reply);
 static void ngx_workflow_finish_free(ngx_workflow_ends_t *ends);
@@ -58,11 +51,8 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
 
     more = ngx_workflow_finish_more(task, end);
 
-    /* for one task a script has the shorter way */
-
     ends = ngx_workflow_finish_ends(consumer, end,
-                                    known && more == 0 && !task->marked
-                                    && !end->alone ? task->epoch : 0);
+                                    known && more == 0 ? task->epoch : 0);
     if (ends == NULL) {
         return NGX_ERROR;
     }
@@ -81,7 +71,6 @@ ngx_workflow_task_finish(ngx_workflow_consumer_t *consumer,
         return NGX_ERROR;
     }
 
-    ends->plain = known && more == 0;
     ends->nargs += NGX_WORKFLOW_END_ARGS + messages->n + more;
     ends->messages[ends->n] = messages->n;
     ends->handlers[ends->n] = handler;
@@ -249,9 +238,6 @@ ngx_workflow_finish_event(ngx_event_t *ev)
         if (ngx_workflow_exec_may(ends)) {
             rc = ngx_workflow_exec_send(ends);
 
-        } else if (ngx_workflow_finish_is_one(ends)) {
-            rc = ngx_workflow_finish_one(ends);
-
         } else {
             rc = ngx_workflow_finish_send(ends);
         }
@@ -260,57 +246,6 @@ ngx_workflow_finish_event(ngx_event_t *ev)
             ngx_add_timer(ev, NGX_WORKFLOW_ENDS_AGAIN);
             return;
         }
-    }
-}
-
-
-/* Whether it is one that is, it seems, as it was claimed, and there is nothing
- * to ask. */
-
-static ngx_uint_t
-ngx_workflow_finish_is_one(ngx_workflow_ends_t *ends)
-{
-    return ends->n == 1 && ends->plain && !ngx_workflow_exec_asks(ends);
-}
-
-
-static ngx_int_t
-ngx_workflow_finish_one(ngx_workflow_ends_t *ends)
-{
-    wf_buf_t                  b = WF_BUF_INIT;
-    ngx_workflow_consumer_t  *consumer;
-
-    consumer = ends->consumer;
-
-    ngx_workflow_text_script(&b, NGX_WORKFLOW_SCRIPT_END, 1, 3 + ends->nargs);
-
-    ngx_workflow_text_str(&b, &consumer->stream);
-
-    ngx_workflow_text_str(&b, &consumer->prefix);
-    ngx_workflow_text_number(&b, ends->ttl);
-    ngx_workflow_text_str(&b, &consumer->control);
-
-    wf_buf_add(&b, ends->text.data, ends->text.len);
-
-    return ngx_workflow_finish_call(ends, &b, ngx_workflow_finish_one_replied)
-           ? NGX_OK : NGX_ERROR;
-}
-
-
-/* One that is not as it was claimed needs the other script. */
-
-static void
-ngx_workflow_finish_one_replied(ngx_workflow_call_t *call, redisReply *reply)
-{
-    ngx_workflow_ends_t  *ends;
-
-    ends = call->data;
-
-    if (reply->type == REDIS_REPLY_INTEGER) {
-        ngx_workflow_finish_done(ends, NULL, reply);
-
-    } else {
-        ngx_workflow_finish_again(ends);
     }
 }
 
@@ -344,12 +279,18 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     wf_buf_add(&b, ends->text.data, ends->text.len);
     ngx_workflow_text_number(&b, 0);
 
-    call = ngx_workflow_finish_call(ends, &b, ngx_workflow_finish_replied);
+    call = b.failed ? NULL
+                    : ngx_workflow_call_text(consumer->queue, b.data, b.len, 0,
+                                             ngx_workflow_finish_replied, ends);
     if (call == NULL) {
+        wf_buf_free(&b);
         return NGX_ERROR;
     }
 
     call->streams = 1;
+
+    ends->sent = 1;
+    consumer->nsent++;
 
     wf_buf_free(&ends->text);
 
@@ -357,32 +298,10 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
 }
 
 
-static ngx_workflow_call_t *
-ngx_workflow_finish_call(ngx_workflow_ends_t *ends, wf_buf_t *b,
-    ngx_workflow_call_pt handler)
-{
-    ngx_workflow_call_t  *call;
-
-    call = b->failed ? NULL
-                     : ngx_workflow_call_text(ends->consumer->queue, b->data,
-                                              b->len, 0, handler, ends);
-    if (call == NULL) {
-        wf_buf_free(b);
-        return NULL;
-    }
-
-    ends->sent = 1;
-    ends->consumer->nsent++;
-
-    return call;
-}
-
-
 void
 ngx_workflow_finish_again(ngx_workflow_ends_t *ends)
 {
     ends->epoch = 0;
-    ends->plain = 0;
     ends->sent = 0;
     ends->consumer->nsent--;
 

@@ -63,6 +63,12 @@ struct ngx_workflow_queue_s {
                                                  transactions need */
     ngx_uint_t                  trying;       /* answers that are to come */
     ngx_workflow_command_t      guarded;      /* what is before each of them */
+    ngx_workflow_command_t      watch;        /* behind one, for the next: what
+                                                 is watched, and looked at */
+    ngx_workflow_command_t      look;
+    ngx_uint_t                  looks;        /* answers that are to come */
+    ngx_workflow_consumer_t    *watching;     /* whose epoch; NULL: none */
+    ngx_workflow_consumer_t    *watched;      /* ... and it was as it was told */
 
     ngx_workflow_redis_t        blocking;
     ngx_workflow_command_t      ring;
@@ -194,7 +200,6 @@ typedef enum {
     NGX_WORKFLOW_SCRIPT_CHECKPOINT,
     NGX_WORKFLOW_SCRIPT_CLAIM,
     NGX_WORKFLOW_SCRIPT_EMIT,
-    NGX_WORKFLOW_SCRIPT_END,
     NGX_WORKFLOW_SCRIPT_EVENT,
     NGX_WORKFLOW_SCRIPT_FINISH,
     NGX_WORKFLOW_SCRIPT_GUARD,

@@ -106,8 +106,8 @@ void ngx_workflow_redis_close(ngx_workflow_redis_t *redis);
 /* Drop the connection and make it again. */
 void ngx_workflow_redis_drop(ngx_workflow_redis_t *redis, const char *reason);
 
-/* Send a command in Redis' protocol.  NGX_ERROR: not ready, or no memory; the
- * handler is not called then. */
+/* Send a command in Redis' protocol, with a zero byte behind it if it is one word.
+ * NGX_ERROR: not ready, or no memory; the handler is not called then. */
 ngx_int_t ngx_workflow_redis_send(ngx_workflow_redis_t *redis,
     ngx_workflow_command_t *command, const char *text, size_t len);
 

@@ -27,7 +27,6 @@ static ngx_workflow_script_t  ngx_workflow_scripts[] = {
     ngx_workflow_script(checkpoint),
     ngx_workflow_script(claim),
     ngx_workflow_script(emit),
-    ngx_workflow_script(end),
     ngx_workflow_script(event),
     ngx_workflow_script(finish),
     ngx_workflow_script(guard),

@@ -144,7 +144,6 @@ typedef struct {
     ngx_str_t                 sender_keys;  /* their prefix, */
     ngx_str_t                 sender_id;    /* that task, */
     ngx_str_t                 event;        /* and what it is given */
-    ngx_uint_t                alone;        /* no others end with it */
 } ngx_workflow_end_t;
 
 

@@ -59,8 +59,6 @@ ngx_workflow_run_finish(ngx_workflow_run_t *run, wf_run_state_t state)
 
     end.ttl = service->result_ttl;
     end.session_ttl = service->session_ttl;
-    end.alone = service->sparse && service->slots == run->slot
-                && service->nwaiting == 0;
 
     rc = ngx_workflow_outcome_result(run, state, &end, &completed, &event);
 

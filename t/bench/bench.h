@@ -84,7 +84,6 @@ void bench_flush(redisContext *c);
 typedef struct {
     char         accept[64];             /* SHA1 */
     char         claim[64];
-    char         end[64];
 
     char         prefix[BENCH_KEY];      /* of the service's keys */
     char         queue[BENCH_KEY];
@@ -101,6 +100,8 @@ typedef struct {
     char         completed[BENCH_TEXT];
 
     const char  *guard;
+    int          looks;                  /* at the epoch, behind transactions */
+    int          watched;                /* the last of them was answered */
 } bench_scripts_t;
 
 
@@ -114,14 +115,15 @@ void bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c);
 void bench_accept(bench_scripts_t *s, redisContext *c, const char *id,
     int claims);
 void bench_claim(bench_scripts_t *s, redisContext *c, long n);
-void bench_end(bench_scripts_t *s, redisContext *c, redisReply *claim);
 void bench_ended(bench_scripts_t *s, bench_end_t *end, redisReply *claim);
 
-/* Tasks that end by transactions: how many of these are sent; and the answers to
- * one but the first of them, which end so many tasks. */
+/* Tasks that end by transactions, of which the claims stand in an answer from that
+ * element on: how many of these are sent; and the answers to one, of which the
+ * first may have been read, and which end so many tasks. */
 void bench_exec_open(bench_scripts_t *s, redisContext *c);
-long bench_exec(bench_scripts_t *s, redisContext *c, redisReply *claims);
-long bench_executed(redisContext *c);
+long bench_exec(bench_scripts_t *s, redisContext *c, redisReply *claims,
+    size_t first);
+long bench_executed(bench_scripts_t *s, redisContext *c);
 
 
 #endif /* BENCH_H_INCLUDED_ */

@@ -1,7 +1,7 @@
 /*
- * The least that a task can take: the scripts that accept and claim it, and
- * that end it, one after the other, until its completed_task has arrived at
- * a subscriber.
+ * The least that a task can take: the script that accepts and claims it, and the
+ * transaction that ends it, one after the other, until its completed_task has
+ * arrived at a subscriber.
  */
 
 #include "bench.h"
@@ -25,6 +25,7 @@ bench_alone(const bench_t *b)
     c = bench_connect(b->redis);
     sub = bench_subscribe(b->redis);
     bench_scripts_load(&s, b, c);
+    bench_exec_open(&s, c);
     bench_times_init(&times, b->n);
 
     /* the first claim makes the group that claims */
@@ -45,10 +46,10 @@ bench_alone(const bench_t *b)
             bench_die("the task that was queued was not claimed");
         }
 
-        bench_end(&s, c, reply->element[3]);
+        (void) bench_exec(&s, c, reply, 3);
 
         freeReplyObject(reply);
-        bench_wait(c);
+        (void) bench_executed(&s, c);
 
         bench_hear(sub);
 

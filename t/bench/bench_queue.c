@@ -100,11 +100,11 @@ bench_drain(const bench_t *b)
         kind = bench_awaited(&awaited);
 
         if (kind == 'f') {
-            done += bench_executed(c);
+            done += bench_executed(&s, c);
 
         } else if (reply->elements > 2) {
 
-            for (calls = bench_exec(&s, c, reply); calls > 0; calls--) {
+            for (calls = bench_exec(&s, c, reply, 2); calls > 0; calls--) {
                 bench_await(&awaited, 'f');
             }
 

@@ -33,7 +33,6 @@ bench_scripts_load(bench_scripts_t *s, const bench_t *b, redisContext *c)
 
     bench_script(c, ngx_workflow_script_accept, s->accept);
     bench_script(c, ngx_workflow_script_claim, s->claim);
-    bench_script(c, ngx_workflow_script_end, s->end);
 
     bench_key(b, s->prefix, "");
     bench_key(b, s->queue, "queue");
@@ -111,25 +110,6 @@ bench_claim(bench_scripts_t *s, redisContext *c, long n)
                            " 30000 3 1",
                            s->claim, s->queue, s->bell, s->timers, s->leases,
                            s->epoch, s->prefix, (int) n)
-        != REDIS_OK)
-    {
-        bench_die("no memory");
-    }
-}
-
-
-void
-bench_end(bench_scripts_t *s, redisContext *c, redisReply *claim)
-{
-    bench_end_t  end;
-
-    bench_ended(s, &end, claim);
-
-    if (redisAppendCommand(c, "EVALSHA %s 1 %s %s 3600 %s %s %s %s %s %s %s %s",
-                           s->end, s->queue, s->prefix, BENCH_CHANNEL,
-                           claim->element[0]->str, end.entry,
-                           "1 completed 0 1 0 0", claim->element[1]->str,
-                           end.record, s->completed, s->streamed)
         != REDIS_OK)
     {
         bench_die("no memory");

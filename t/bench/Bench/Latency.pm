@@ -22,8 +22,8 @@ sub alone {
         pubsub => sub { $stand->bench('send', via => 'pubsub', n => $n) });
 
     $report->group('One task at a time, until its completed_task arrives',
-        'the scripts that accept and claim, and finish, one after the other,'
-        . ' and their message');
+        'the script that accepts and claims, and the transaction that ends, one'
+        . ' after the other, and their message');
 
     for (['POST', 'http'], ['Pub/Sub', 'pubsub']) {
         my ($what, $via) = @$_;
@@ -39,23 +39,33 @@ sub alone {
 sub half {
     my ($report, $stand, %size) = @_;
     my $n = $size{half};
-    my $peak;
 
-    $stand->flush;
-    my $samples = $report->rounds('half of the peak',
-        alone => sub { $stand->bench('send', n => $size{alone}) },
-        peak => sub { $peak = $stand->bench('send', n => $n, window => 256) },
-        half => sub { $stand->bench('send', n => $n,
-            rate => int $peak->{rate} / 2) });
+    my $measure = sub {
+        my $peak;
 
-    $report->group('At half of the peak rate, by Pub/Sub (open loop)',
-        'one task at a time');
-    $report->row('peak rate, 256 tasks under way', unit => '1/s',
-        ours => $samples->{peak}{rate});
-    $report->row('p50', unit => 'us', floor => $samples->{alone}{p50},
-        ours => $samples->{half}{p50});
-    $report->row('p99', unit => 'us', floor => $samples->{alone}{p99},
-        ours => $samples->{half}{p99}, at_most => 10);
+        $stand->flush;
+        return $report->rounds('half of the peak',
+            alone => sub { $stand->bench('send', n => $size{alone}) },
+            peak => sub { $peak = $stand->bench('send', n => $n,
+                window => 256) },
+            half => sub { $stand->bench('send', n => $n,
+                rate => int $peak->{rate} / 2) });
+    };
+
+    for (['Redis has a processor of its own', $stand->apart($measure),
+            at_most => 10], ['processes move freely', $measure->()])
+    {
+        my ($how, $samples, @goal) = @$_;
+
+        $report->group("At half of the peak rate, by Pub/Sub (open loop); $how",
+            'one task at a time');
+        $report->row('peak rate, 256 tasks under way', unit => '1/s',
+            ours => $samples->{peak}{rate});
+        $report->row('p50', unit => 'us', floor => $samples->{alone}{p50},
+            ours => $samples->{half}{p50});
+        $report->row('p99', unit => 'us', floor => $samples->{alone}{p99},
+            ours => $samples->{half}{p99}, @goal);
+    }
 }
 
 sub human {

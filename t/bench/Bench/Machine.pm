@@ -98,6 +98,26 @@ sub model {
     return $model // 'unknown';
 }
 
+# Processors that a process may run on, as "0,1,2"; and put it, all of its threads
+# and what it starts from now on, on others.
+
+sub processors {
+    my ($pid) = @_;
+    my ($list) = (slurp("/proc/$pid/status") // '')
+        =~ /^Cpus_allowed_list:\s+(\S+)/m or die "process $pid: $!";
+    return join ',', map { /^(\d+)-(\d+)$/ ? ($1 .. $2) : $_ } split /,/,
+        $list;
+}
+
+sub confine {
+    my ($pid, $list) = @_;
+    open my $saved, '>&', \*STDOUT or die;
+    open STDOUT, '>', '/dev/null' or die;
+    my $failed = system 'taskset', '-a', '-c', '-p', $list, $pid;
+    open STDOUT, '>&', $saved or die;
+    die "taskset: process $pid is not put on $list\n" if $failed;
+}
+
 # Kilobytes of a process: resident, and its share of them.
 
 sub memory {

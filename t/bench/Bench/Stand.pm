@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Workflow;
+use Bench::Machine;
 use Bench::Tool;
 
 use constant SIZE => 400;             # bytes of a message
@@ -118,6 +119,24 @@ sub key { my ($self, $service, $name) = @_;
 sub length_of {
     my ($self, $service) = @_;
     return $self->command->xlen($self->key($service, 'queue'));
+}
+
+# Run the code while Redis has the first processor for itself.  Linux, left alone,
+# may keep who sends, or a worker, on that of Redis for tens of milliseconds while
+# another one is idle.
+
+sub apart {
+    my ($self, $code) = @_;
+    my $all = Bench::Machine::processors($$);
+    my ($first, $others) = split /,/, $all, 2;
+    my %bound = ($self->redis->pid => $first,
+        map { $_ => $others } $$, $self->nginx->workers);
+
+    Bench::Machine::confine($_, $bound{$_}) for defined $others ? keys %bound : ();
+    my $result = $code->();
+    Bench::Machine::confine($_, $all) for keys %bound;
+
+    return $result;
 }
 
 # Until no task of the service runs.

@@ -5,9 +5,11 @@
 use strict;
 use warnings;
 
+use File::Temp ();
 use Test::More;
 use Time::HiRes qw(time sleep);
 use Workflow;
+use Workflow::Fault;
 use Workflow::Load;
 use Workflow::Plugin;
 
@@ -18,6 +20,7 @@ use constant PARKED => SANITIZED ? 20000 : 100000;
 
 my $probe = Workflow::Plugin->new('probe');
 my $chat = Workflow::Plugin->new('chat');
+my $stairs = Workflow::Plugin->new('stairs');
 my $redis = Workflow::Redis->new;
 
 # What depends on the bell is not found by a timer: it would take ten seconds.
@@ -29,6 +32,7 @@ workflow_load \@PLUGINS\@/sleeper.so;
 workflow_load \@PLUGINS\@/flaky.so;
 workflow_load @{[ $probe->path ]};
 workflow_load @{[ $chat->path ]};
+workflow_load @{[ $stairs->path ]};
 workflow_queue tasks { url @{[ $redis->url ]}; }
 workflow_service ask { workflow ask; queue tasks; step_interval 10s; }
 workflow_service there { workflow ask; queue tasks; step_interval 10s;
@@ -42,9 +46,12 @@ workflow_service sleeper { workflow sleeper; queue tasks; timeout 60s;
     step_interval 10s; }
 workflow_service failing { workflow flaky; queue tasks; step_interval 10s;
     retry_delay 1h; retry_delay_max 1h; }
+workflow_service climbing { workflow stairs; queue tasks; step_interval 10s;
+    lease 10m; retry_delay 1h; retry_delay_max 1h; }
 HTTP
 
-my @services = qw(ask there brief patient chat hold later sleeper failing);
+my @services = qw(ask there brief patient chat hold later sleeper failing
+    climbing);
 my $locations = join '', map { "location /$_/ { workflow_pass $_; }\n" }
     @services;
 
@@ -288,6 +295,25 @@ for my $i (0, 1) {
     is(task('failing', $id)->{status}, 'queued', "delayed, $where: queued");
     is_deeply(cancel($i, 'failing', $id), $ok, "delayed, $where");
     cancelled("delayed, $where", 'failing', $id);
+}
+
+# one whose worker hears of it only when it comes to rest
+
+my $steps = File::Temp->new(TEMPLATE => 'workflow-steps-XXXXXX', TMPDIR => 1);
+chmod 0666, $steps->filename;
+
+for my $rest (['wait', { ask => 1 }, [0, { prefix => 'Number: ' }]],
+    ['be tried again', { fail => 1 }])
+{
+    my ($what, $input, @before) = @$rest;
+    my $id = submit('climbing', { file => $steps->filename, ms => 500,
+        events => 0, %$input });
+    state('climbing', $id, 'running');
+    is($redis->redis->evalsha(Workflow::Fault->sum('cancel'), 4,
+        (map { "{llama_deploy.climbing}:$_" } 'queue', "task:$id", 'bell',
+            'timers'), $id, 'nobody:', 'climbing'), 'accepted',
+        "about to $what: accepted");
+    cancelled("about to $what", 'climbing', $id, @before);
 }
 
 # one that nobody has claimed yet is ended by who claims it

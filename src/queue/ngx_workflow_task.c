@@ -340,11 +340,12 @@ ngx_workflow_task_retry(ngx_workflow_consumer_t *consumer,
 
     ngx_workflow_keys(&keys, consumer, &task->id);
 
-    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_RETRY, 4);
+    ngx_workflow_args_script(&args, NGX_WORKFLOW_SCRIPT_RETRY, 5);
     ngx_workflow_args_str(&args, &consumer->stream);
     ngx_workflow_args_str(&args, &keys.task);
     ngx_workflow_args_str(&args, &consumer->timers);
     ngx_workflow_args_str(&args, &consumer->leases);
+    ngx_workflow_args_str(&args, &consumer->bell);
 
     ngx_workflow_args_fence(&args, consumer, task);
     ngx_workflow_args_str(&args, &task->input);

@@ -417,6 +417,9 @@ ngx_workflow_park_handler(ngx_workflow_call_t *call, redisReply *reply)
     } else if (ngx_strcmp(answer.data, "parked") == 0) {
         run->parked = 1;
 
+    } else if (ngx_strcmp(answer.data, "cancelled") == 0) {
+        wf_run_cancel(run->engine);
+
     } else {
         ngx_workflow_run_lose(run, "another worker has taken it over");
     }

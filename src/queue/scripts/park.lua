@@ -1,13 +1,14 @@
 -- Put a run that waits for an event to rest: its state is saved, its entry
 -- leaves the stream.  The event that it waits for may have arrived meanwhile:
--- then nothing is saved, and the run goes on with it.
+-- then nothing is saved, and the run goes on with it.  Or the task was cancelled,
+-- which its worker has not heard yet: then the run has to end.
 --
 -- KEYS  stream, task, saved, events, timers, leases
 -- ARGV  task_id, worker, claim, input, saved run, events that the run has
 --       taken, milliseconds that it may wait (0 for ever), channel,
 --       index of the first message, streamed message...,
 --       1: events before these are lost, see stream.lua
--- returns {"parked" | "lost", outstanding tasks}
+-- returns {"parked" | "cancelled" | "lost", outstanding tasks}
 --         or {"events", outstanding tasks, event...}
 
 local stream, key, kept, events, timers, leases = unpack(KEYS)
@@ -45,6 +46,12 @@ end
 redis.call('PERSIST', key)
 
 stream_events(task, channel, index, 10)
+
+if task.cancel then
+    redis.call('SET', key, write_task(task))
+
+    return {'cancelled', outstanding()}
+end
 
 if redis.call('LLEN', events) > taken then
     local new = redis.call('LRANGE', events, taken, -1)

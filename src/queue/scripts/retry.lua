@@ -1,15 +1,17 @@
 -- Put a task that has failed back into the queue, after a while.  It begins
 -- from its last saved state, if there is one; what it streams again under an
--- index that was published before is not published again.
+-- index that was published before is not published again.  One that was
+-- cancelled, which its worker has not heard yet, is to be claimed, and so ended,
+-- at once.
 --
--- KEYS  stream, task, timers, leases
+-- KEYS  stream, task, timers, leases, bell
 -- ARGV  task_id, worker, claim, input, error, milliseconds to wait, channel,
 --       index of the first message, streamed message...,
 --       1: events before these are lost, see stream.lua
 -- returns {1, outstanding tasks}, or {0, outstanding tasks}: the task is not
 --         this worker's any more
 
-local stream, key, timers, leases = unpack(KEYS)
+local stream, key, timers, leases, bell = unpack(KEYS)
 local id, worker, claim, input = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local failure, wait, channel = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local index = tonumber(ARGV[8])
@@ -17,6 +19,8 @@ local index = tonumber(ARGV[8])
 -- include clock
 -- include task
 -- include stream
+-- include requeue
+-- include ring
 
 local function outstanding()
     return redis.call('XLEN', stream) + redis.call('ZCARD', timers)
@@ -51,7 +55,13 @@ redis.call('XDEL', stream, task.entry)
 task.state, task.input, task.error = 'queued', input, failure
 task.entry, task.updated = '-', stamp
 
+if task.cancel then
+    requeue(stream, task, id)
+    ring(bell)
+else
+    redis.call('ZADD', timers, string.format('%.0f', now + wait), id)
+end
+
 redis.call('SET', key, write_task(task))
-redis.call('ZADD', timers, string.format('%.0f', now + wait), id)
 
 return {1, outstanding()}

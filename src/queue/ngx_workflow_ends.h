@@ -35,14 +35,41 @@ struct ngx_workflow_ends_s {
 };
 
 
-/* Whether a transaction may be tried; if so, send it.  NGX_ERROR: the connection
- * is dropped. */
-ngx_uint_t ngx_workflow_exec_may(ngx_workflow_ends_t *ends);
+/* Send a transaction.  NGX_ERROR: the connection is dropped. */
 ngx_int_t ngx_workflow_exec_send(ngx_workflow_ends_t *ends);
 
+/* Its commands are composed and sent one by one; the handler is that of the
+ * answer. */
+
+typedef struct {
+    ngx_workflow_consumer_t  *consumer;
+    const char               *next;        /* argument of the script's */
+    wf_buf_t                  command;
+    wf_buf_t                  ids;
+    wf_buf_t                  entries;
+    wf_buf_t                  gone;        /* keys that go with their tasks */
+    ngx_uint_t                ngone;
+    ngx_uint_t                ncommands;   /* between MULTI and EXEC */
+    ngx_uint_t                failed;
+} ngx_workflow_exec_t;
+
+
+void ngx_workflow_exec_begin(ngx_workflow_exec_t *exec, ngx_uint_t nargs,
+    const char *name);
+void ngx_workflow_exec_end(ngx_workflow_exec_t *exec,
+    ngx_workflow_command_t *command);
+
+/* ngx_workflow_epoch.c: whether a transaction may be tried; what stands before it,
+ * and behind it; an answer to what may be refused. */
+ngx_uint_t ngx_workflow_epoch_may(ngx_workflow_ends_t *ends);
+void ngx_workflow_epoch_guard(ngx_workflow_exec_t *exec);
+void ngx_workflow_epoch_watch(ngx_workflow_exec_t *exec);
+void ngx_workflow_epoch_guarded(ngx_workflow_command_t *command,
+    redisReply *reply);
+
 /* What the script is to do about the epoch; it has told it. */
-ngx_uint_t ngx_workflow_exec_asks(ngx_workflow_ends_t *ends);
-void ngx_workflow_exec_epoch(ngx_workflow_consumer_t *consumer,
+ngx_uint_t ngx_workflow_epoch_asks(ngx_workflow_ends_t *ends);
+void ngx_workflow_epoch_told(ngx_workflow_consumer_t *consumer,
     redisReply *reply);
 
 /* The transaction was not executed; or nobody knows, and the script can tell. */

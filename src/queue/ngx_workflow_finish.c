@@ -235,7 +235,7 @@ ngx_workflow_finish_event(ngx_event_t *ev)
             continue;
         }
 
-        if (ngx_workflow_exec_may(ends)) {
+        if (ngx_workflow_epoch_may(ends)) {
             rc = ngx_workflow_exec_send(ends);
 
         } else {
@@ -274,7 +274,7 @@ ngx_workflow_finish_send(ngx_workflow_ends_t *ends)
     ngx_workflow_text_number(&b, ends->session_ttl);
     ngx_workflow_text_str(&b, &consumer->workers);
     ngx_workflow_text_str(&b, &consumer->control);
-    ngx_workflow_text_number(&b, ngx_workflow_exec_asks(ends));
+    ngx_workflow_text_number(&b, ngx_workflow_epoch_asks(ends));
 
     wf_buf_add(&b, ends->text.data, ends->text.len);
     ngx_workflow_text_number(&b, 0);
@@ -319,7 +319,7 @@ ngx_workflow_finish_replied(ngx_workflow_call_t *call, redisReply *reply)
     ends = call->data;
 
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == ends->n + 2) {
-        ngx_workflow_exec_epoch(ends->consumer, reply->element[1]);
+        ngx_workflow_epoch_told(ends->consumer, reply->element[1]);
         ngx_workflow_finish_done(ends, &reply->element[2], reply->element[0]);
 
     } else {

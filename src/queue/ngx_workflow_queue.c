@@ -163,7 +163,7 @@ ngx_workflow_queue_lost(ngx_workflow_redis_t *redis)
     queue->is_ready = 0;
     queue->loading = 0;
 
-    ngx_workflow_exec_lost(queue);
+    ngx_workflow_epoch_lost(queue);
 
     queue->listening(queue);
 }
@@ -179,7 +179,7 @@ ngx_workflow_queue_load(ngx_workflow_queue_t *queue)
 
     queue->is_ready = 0;
 
-    ngx_workflow_exec_lost(queue);
+    ngx_workflow_epoch_lost(queue);
 
     for (i = 0; i < NGX_WORKFLOW_SCRIPT_LAST; i++) {
 
@@ -233,7 +233,7 @@ ngx_workflow_queue_loaded(ngx_workflow_command_t *command, redisReply *reply)
     queue->is_ready = 1;
     queue->listening(queue);
 
-    ngx_workflow_exec_open(queue);
+    ngx_workflow_epoch_open(queue);
     ngx_workflow_queue_send(queue);
 
     for (q = ngx_queue_head(&queue->consumers);

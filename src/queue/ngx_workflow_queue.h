@@ -26,7 +26,7 @@ typedef struct ngx_workflow_call_s      ngx_workflow_call_t;
 typedef struct ngx_workflow_ends_s      ngx_workflow_ends_t;
 
 
-/* Of a service, see ngx_workflow_exec.c. */
+/* Of a service, see ngx_workflow_epoch.c. */
 
 #define NGX_WORKFLOW_EPOCH_LEN  32
 
@@ -294,13 +294,13 @@ void ngx_workflow_release(void);
 void ngx_workflow_finish_flush(ngx_workflow_consumer_t *consumer);
 void ngx_workflow_finish_close(ngx_workflow_consumer_t *consumer);
 
-/* ngx_workflow_exec.c: a connection is ready; it is lost, or a server has come
+/* ngx_workflow_epoch.c: a connection is ready; it is lost, or a server has come
  * that does not know the scripts */
-void ngx_workflow_exec_open(ngx_workflow_queue_t *queue);
-void ngx_workflow_exec_lost(ngx_workflow_queue_t *queue);
+void ngx_workflow_epoch_open(ngx_workflow_queue_t *queue);
+void ngx_workflow_epoch_lost(ngx_workflow_queue_t *queue);
 
 /* ... this worker has claimed tasks of which it does not know. */
-void ngx_workflow_exec_doubt(ngx_workflow_consumer_t *consumer);
+void ngx_workflow_epoch_doubt(ngx_workflow_consumer_t *consumer);
 
 /* ngx_workflow_script.c */
 void ngx_workflow_script_init(void);

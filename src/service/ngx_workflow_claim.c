@@ -191,7 +191,7 @@ ngx_workflow_service_claimed(ngx_workflow_call_t *call, redisReply *reply)
      * would not see that another one has the same claim */
 
     if (service->recovering) {
-        ngx_workflow_exec_doubt(&service->consumer);
+        ngx_workflow_epoch_doubt(&service->consumer);
     }
 
     service->more = service->recovering || service->recover || service->rung

@@ -129,10 +129,12 @@ sub apart {
     my ($self, $code) = @_;
     my $all = Bench::Machine::processors($$);
     my ($first, $others) = split /,/, $all, 2;
+    return $code->() if !defined $others;
+
     my %bound = ($self->redis->pid => $first,
         map { $_ => $others } $$, $self->nginx->workers);
 
-    Bench::Machine::confine($_, $bound{$_}) for defined $others ? keys %bound : ();
+    Bench::Machine::confine($_, $bound{$_}) for keys %bound;
     my $result = $code->();
     Bench::Machine::confine($_, $all) for keys %bound;
 

@@ -1,5 +1,5 @@
 -- Tell the workers of a service that a task which one of them runs may not be as
--- that has claimed it any more: see ngx_workflow_exec.c.  No value comes twice,
+-- that has claimed it any more: see ngx_workflow_epoch.c.  No value comes twice,
 -- and one that is of no use any more goes away.
 
 local function begin_epoch(epoch)
